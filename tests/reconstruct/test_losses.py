@@ -1,0 +1,39 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrecon.reconstruct.losses import LossWeights, depth_loss, photometric_loss, regularisation
+from jaxrecon.scene.gaussians import empty
+
+WEIGHTS = LossWeights()
+
+
+def test_photometric_loss_of_flat_images_is_closed_form():
+    x, y = 0.2, 0.6
+    similarity = (2 * x * y + 1e-4) / (x * x + y * y + 1e-4)
+    expected = 0.8 * (y - x) + 0.2 * (1 - similarity)
+    loss = photometric_loss(jnp.full((12, 14, 3), x), jnp.full((12, 14, 3), y), WEIGHTS)
+    np.testing.assert_allclose(loss, expected, rtol=1e-3)  # variances of a flat image are rounding errors
+
+
+def test_depth_loss_is_the_ratio_of_depths_and_the_missing_cover():
+    depth, alpha = jnp.full((3, 4), 20.0), jnp.full((3, 4), 0.9)
+    pixel, measured = jnp.array([1, 7, 0]), jnp.array([10.0, 40.0, 5.0])
+    valid = jnp.array([True, True, False])
+    expected = WEIGHTS.depth * np.log(2.0) + WEIGHTS.cover * 0.1
+    np.testing.assert_allclose(depth_loss(depth, alpha, pixel, measured, valid, WEIGHTS), expected, rtol=1e-5)
+
+
+def test_regularisation_is_the_mean_over_valid_slots():
+    gaussians = empty(4).replace(valid=jnp.array([True, True, False, False]), log_scales=jnp.log(jnp.full((4, 3), 0.3)))
+    expected = WEIGHTS.opacity * 0.5 + WEIGHTS.size * 0.3
+    np.testing.assert_allclose(regularisation(gaussians, WEIGHTS), expected, rtol=1e-5)
+
+
+def test_gradients_are_finite_without_lidar_and_without_valid_slots():
+    nothing = (jnp.zeros(3, jnp.int32), jnp.zeros(3), jnp.zeros(3, bool))
+    by_depth = jax.grad(lambda d: depth_loss(d, d, *nothing, WEIGHTS))(jnp.zeros((3, 4)))
+    np.testing.assert_array_equal(by_depth, np.zeros((3, 4)))
+    gradients = jax.grad(lambda g: regularisation(g, WEIGHTS), allow_int=True)(empty(4))
+    np.testing.assert_array_equal(gradients.log_scales, np.zeros((4, 3)))
+    np.testing.assert_array_equal(gradients.opacity_logits, np.zeros(4))
