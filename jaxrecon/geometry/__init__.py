@@ -1,0 +1,1 @@
+"""Rigid transforms, cameras, oriented boxes and polylines."""
