@@ -12,6 +12,8 @@ from jaxtyping import Array
 from jaxrecon.kernels.projection import Splats
 from jaxrecon.kernels.raster import MAXIMUM_ALPHA, MINIMUM_ALPHA, MINIMUM_TRANSMITTANCE
 
+State = tuple[Array, Array, Array, Array]  # transmittance, whether a pixel is live, accumulated values, alpha
+
 
 def composite_reference(splats: Splats, width: int, height: int) -> tuple[Array, Array, Array]:
     """Blend each camera's splats by increasing depth; equal depths keep the order of the arrays.
@@ -27,7 +29,7 @@ def _composite_one(splats: Splats, width: int, height: int) -> tuple[Array, Arra
     y = jnp.arange(height, dtype=jnp.float32)[:, None] + 0.5
     order = jnp.argsort(jnp.where(splats.visible, splats.depth, jnp.inf), stable=True)
 
-    def blend(state: tuple[Array, Array, Array, Array], splat: Splats) -> tuple[tuple[Array, ...], None]:
+    def blend(state: State, splat: Splats) -> tuple[State, None]:
         transmittance, live, accumulated, alpha_sum = state
         dx, dy = x - splat.mean[0], y - splat.mean[1]
         sigma = 0.5 * (splat.conic[0] * dx * dx + splat.conic[2] * dy * dy) + splat.conic[1] * dx * dy

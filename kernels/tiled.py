@@ -19,6 +19,7 @@ from jaxrecon.kernels.projection import Splats
 from jaxrecon.kernels.raster import MAXIMUM_ALPHA, MINIMUM_ALPHA, MINIMUM_TRANSMITTANCE, RasterConfig
 
 RECORD = 10  # mean (2), conic (3), opacity, colour (3), depth
+Walk = tuple[Array, Array, Array, Array]  # splats passed, transmittance, what lies behind, gradients
 VALUES = 5  # accumulated colour (3), depth and alpha
 
 
@@ -134,11 +135,11 @@ def _blend_backward(
         g = cotangent[inside]
         total = jnp.sum(values[inside] * g, axis=-1)
 
-        def more(state: tuple[Array, ...]) -> Array:
+        def more(state: Walk) -> Array:
             passed, transmittance = state[:2]
             return (passed < limit) & jnp.any(transmittance > 0)
 
-        def advance(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        def advance(state: Walk) -> Walk:
             passed, transmittance, behind, gradients = state
             splat, live = _next_splats(lists, start, length, passed, grid.step)
             record = records[splat]
