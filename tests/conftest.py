@@ -1,11 +1,14 @@
 """Shapes are checked in every test: jaxtyping annotations are enforced at run time by beartype."""
 
+import importlib.metadata
 import os
 import pathlib
 
 # Tests run many small programs once: what counts is how fast XLA compiles them. Set before JAX is imported.
-_FAST_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FAST_COMPILE}".strip()
+_FLAGS = ["--xla_backend_optimization_level=0"]
+if tuple(int(part) for part in importlib.metadata.version("jaxlib").split(".")[:2]) < (0, 11):
+    _FLAGS.append("--xla_cpu_use_fusion_emitters=false")  # later releases know no such flag and abort
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS]).strip()
 
 import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402

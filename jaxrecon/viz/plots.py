@@ -1,0 +1,99 @@
+"""Figures of a run: how the policy learned, and how well the scene matches its recording."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import UInt8
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
+
+from jaxrecon.viz.atomic import replacing
+from jaxrecon.viz.palette import INK, PAPER, load_font
+
+HEADER = 26
+GAP = 6
+ERROR_GAIN = 3.0  # small errors are what a reader looks for
+
+
+def plot_learning_curves(
+    panels: Mapping[str, Mapping[str, Sequence[float] | np.ndarray]],
+    path: str | pathlib.Path,
+    axis_labels: Mapping[str, str] | None = None,
+) -> None:
+    """One panel a figure of merit, one line a series, over updates.
+
+    Args:
+        panels: title of each panel to its series by name.
+        path: PNG to write; an existing file is replaced.
+        axis_labels: what a panel's horizontal axis counts; "update" where not given.
+
+    Raises:
+        ValueError: there is no panel or a series is empty or not finite.
+    """
+    if not panels:
+        raise ValueError(f"{path}: expected at least one panel, received none")
+    figure = Figure(figsize=(4.2 * len(panels), 3.4), dpi=110, layout="constrained")
+    for number, (title, series) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), number + 1)
+        for name, values in series.items():
+            values = np.asarray(values, float)
+            if values.ndim != 1 or not values.size or not np.isfinite(values).all():
+                raise ValueError(
+                    f"{path}: series {name!r} of {title!r}: expected finite numbers in one dimension, received {values}"
+                )
+            axes.plot(np.arange(1, len(values) + 1), values, label=name, linewidth=1.6, marker="o", markersize=2)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel((axis_labels or {}).get(title, "update"))
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        if len(series) > 1:
+            axes.legend(fontsize=8, frameon=False)
+    with replacing(path) as temporary:
+        FigureCanvasAgg(figure).print_png(str(temporary))
+
+
+def reconstruction_sheet(
+    recorded: UInt8[np.ndarray, "frame height width 3"],
+    rendered: UInt8[np.ndarray, "frame height width 3"],
+    labels: Sequence[str],
+    column_width: int = 480,
+) -> UInt8[np.ndarray, "rows columns 3"]:
+    """Rows of recorded, rendered and error images.
+
+    Args:
+        recorded: what the camera saw.
+        rendered: the reconstruction at the same poses.
+        labels: one a row, say the frame and its PSNR.
+        column_width: width in pixels of each image on the sheet.
+
+    Returns:
+        The sheet; errors are absolute differences, brightened ``ERROR_GAIN`` times.
+
+    Raises:
+        ValueError: the number of labels differs from the number of frames.
+    """
+    if len(labels) != len(recorded):
+        raise ValueError(f"labels: expected one for each of {len(recorded)} frames, received {len(labels)}")
+    difference = np.abs(recorded.astype(np.float32) - rendered.astype(np.float32))
+    error = np.clip(ERROR_GAIN * difference, 0, 255).astype(np.uint8)
+    row_height = round(recorded.shape[1] * column_width / recorded.shape[2])
+    columns = 3 * column_width + 2 * GAP
+    canvas = Image.new("RGB", (columns, HEADER + len(labels) * (row_height + HEADER)), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for column, title in enumerate(("recorded", "rendered", f"error x {ERROR_GAIN:g}")):
+        draw.text((column * (column_width + GAP) + 4, 4), title, fill=INK, font=load_font(16))
+    for row, label in enumerate(labels):
+        top = HEADER + row * (row_height + HEADER)
+        for column, images in enumerate((recorded, rendered, error)):
+            image = Image.fromarray(images[row]).resize((column_width, row_height), Image.Resampling.BICUBIC)
+            canvas.paste(image, (column * (column_width + GAP), top))
+        draw.text((4, top + row_height + 4), label, fill=INK, font=load_font(13))
+    return np.asarray(canvas)
+
+
+def write_image(image: UInt8[np.ndarray, "height width 3"], path: str | pathlib.Path) -> None:
+    """Write a picture in the format of its suffix; the file appears under its name only when it is whole."""
+    with replacing(path) as temporary:
+        Image.fromarray(image).save(temporary)

@@ -1,0 +1,108 @@
+"""Policies on disk: exact round trips, and every kind of damage named."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrecon.agents import (
+    ArchitectureError,
+    CheckpointError,
+    TrainingCheckpoints,
+    create_policy,
+    load_policy,
+    save_policy,
+)
+from jaxrecon.storage import StorageError
+
+
+@pytest.fixture(scope="module")
+def policy(small_config):
+    return create_policy(small_config, jax.random.key(3))
+
+
+@pytest.fixture
+def saved(policy, tmp_path):
+    save_policy(tmp_path / "policy", policy, {"log": "street-1"})
+    return tmp_path / "policy"
+
+
+def test_round_trip_is_exact(policy, saved):
+    loaded, metadata = load_policy(saved)
+    assert metadata == {"log": "street-1"} and loaded.config == policy.config and loaded.graph == policy.graph
+    jax.tree.map(np.testing.assert_array_equal, policy.parameters, loaded.parameters)
+
+
+def test_another_architecture_is_named(saved, small_config):
+    with pytest.raises(ArchitectureError, match=r"trunk: \[32\] stored, \[16\] expected"):
+        load_policy(saved, dataclasses.replace(small_config, trunk=(16,)))
+    half, _ = load_policy(saved, dataclasses.replace(small_config, compute="bfloat16"))
+    assert half.config.compute == "bfloat16"
+
+
+def test_an_existing_policy_is_not_overwritten(policy, saved):
+    with pytest.raises(StorageError, match="something that exists"):
+        save_policy(saved, policy)
+    save_policy(saved, policy, overwrite=True)
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
+def test_damage_to_any_file_is_found(saved, damage):
+    files = sorted(p for p in saved.rglob("*") if p.is_file() and p.stat().st_size)
+    for victim in files:
+        whole = victim.read_bytes()
+        if damage == "flip":
+            victim.write_bytes(whole[:-1] + bytes([whole[-1] ^ 4]))
+        elif damage == "truncate":
+            victim.write_bytes(whole[: len(whole) // 2])
+        else:
+            victim.unlink()
+        with pytest.raises(StorageError, match=victim.name):
+            load_policy(saved)
+        victim.write_bytes(whole)
+    load_policy(saved)
+
+
+def odd_state():
+    return {
+        "key": jax.random.key(5),
+        "keys": jax.random.split(jax.random.key(6), 3),
+        "none": jnp.zeros((0, 4)),
+        "flag": jnp.array([True, False]),
+        "half": jnp.array([1.5], jnp.bfloat16),
+        "frames": jnp.arange(12, dtype=jnp.uint8).reshape(3, 4),
+        "count": jnp.zeros((), jnp.int32),
+    }
+
+
+def test_training_state_of_every_kind_of_leaf_comes_back(tmp_path):
+    checkpoints = TrainingCheckpoints(tmp_path, {"name": "run"})
+    template = jax.tree.map(
+        lambda x: x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else jnp.zeros_like(x), odd_state()
+    )
+    assert checkpoints.restore_latest(template) == (template, [])
+    checkpoints.save(1, odd_state(), [{"loss": np.float32(np.nan)}])
+    state, history = checkpoints.restore_latest(template)
+    for name, leaf in odd_state().items():
+        assert state[name].dtype == leaf.dtype
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            state[name], leaf = jax.random.key_data(state[name]), jax.random.key_data(leaf)
+        np.testing.assert_array_equal(state[name], leaf)
+    assert np.isnan(history[0]["loss"])
+    with pytest.raises(ArchitectureError, match=r"frames is uint8\[3, 4\], expected uint8\[3, 5\]"):
+        checkpoints.restore_latest(odd_state() | {"frames": jnp.zeros((3, 5), jnp.uint8)})
+    with pytest.raises(ArchitectureError, match=r"lacks arrays \['more'\]"):
+        checkpoints.restore_latest(odd_state() | {"more": jnp.zeros(2)})
+
+
+def test_only_the_newest_are_kept_and_another_run_is_refused(tmp_path):
+    checkpoints = TrainingCheckpoints(tmp_path, {"name": "run"}, keep=2)
+    for step in (1, 2, 3):
+        checkpoints.save(step, {"x": jnp.full(3, step)}, [{"loss": np.float32(0)}] * step)
+    assert checkpoints.steps() == [3, 2]
+    state, history = checkpoints.restore_latest({"x": jnp.zeros(3, jnp.int32)})
+    assert state["x"][0] == 3 and len(history) == 3
+    with pytest.raises(CheckpointError, match="name: run stored, other expected"):
+        TrainingCheckpoints(tmp_path, {"name": "other"}).restore_latest({"x": jnp.zeros(3, jnp.int32)})
