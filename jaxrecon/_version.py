@@ -1,1 +1,3 @@
+"""The version of the distribution; setup.cfg reads it."""
+
 VERSION = "0.1.0"

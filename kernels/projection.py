@@ -80,12 +80,11 @@ def project(
 
     Source: Zwicker et al., EWA volume splatting, 2001; limits and constants of gsplat 1.5.3.
     """
-    if camera_from_group.shape[1] == 1:
-        pose = [[camera_from_group[:, :1, i, j] for j in range(4)] for i in range(3)]
-        present = group_valid[:, :1]
-    else:
-        pose = [[camera_from_group[:, :, i, j][:, group] for j in range(4)] for i in range(3)]
-        present = group_valid[:, group]
+    rows = camera_from_group[:, :, :3].reshape(*camera_from_group.shape[:2], 12)
+    # One group needs no look-up; several are looked up a whole pose at a time.
+    rows = rows[:, :1] if rows.shape[1] == 1 else lax.optimization_barrier(rows[:, group])
+    present = group_valid[:, :1] if rows.shape[1] == 1 else group_valid[:, group]
+    pose = [[rows[..., 4 * i + j] for j in range(4)] for i in range(3)]
     mx, my, mz = means[:, 0], means[:, 1], means[:, 2]
     x, y, z = (row[0] * mx + row[1] * my + row[2] * mz + row[3] for row in pose)
     inside = (z > NEAR) & (z < FAR) & present & (opacities >= MINIMUM_ALPHA)

@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.kernels.projection import project
@@ -62,6 +63,8 @@ def rasterize(
             means, quaternions, scales, opacities, sh, group,
             camera_from_group, group_valid, intrinsics, width, height,
         )  # fmt: skip
+    # Without this XLA repeats the projection inside everything that reads it.
+    splats = lax.optimization_barrier(splats)
     with jax.named_scope("composite"):
         if backend == "reference":
             rgb, depth_sum, alpha = composite_reference(splats, width, height)

@@ -140,7 +140,7 @@ def _table(gaussians: Gaussians, chosen: np.ndarray, pose: np.ndarray) -> np.nda
         means,
         np.zeros_like(means),
         sh[:, 0],
-        sh[:, 1:].transpose(0, 2, 1).reshape(len(sh), -1),
+        sh[:, 1:].transpose(0, 2, 1).reshape(len(sh), 3 * (sh.shape[1] - 1)),
         np.asarray(gaussians.opacity_logits)[chosen, None],
         np.asarray(gaussians.log_scales)[chosen],
         quaternions,

@@ -5,7 +5,7 @@ import plyfile
 import pytest
 
 from jaxrecon.geometry.transforms import quaternion_to_matrix, rigid
-from jaxrecon.scene.gaussians import Gaussians
+from jaxrecon.scene.gaussians import Gaussians, empty
 from jaxrecon.scene.harmonics import basis, rotate
 from jaxrecon.scene.ply import PlyError, read_ply, write_ply
 from jaxrecon.scene.scene import Scene
@@ -126,3 +126,14 @@ def test_faults_are_named(tmp_path):
     write_ply(broken, tmp_path / "d.ply")
     with pytest.raises(PlyError, match="y of vertex 1 is nan, expected a finite number"):
         read_ply(tmp_path / "d.ply")
+
+
+def test_an_actor_without_gaussians_is_no_obstacle(tmp_path):
+    scene = Scene(
+        gaussians=empty(3).replace(valid=jnp.ones(3, bool)),
+        group=jnp.zeros(3, jnp.int32),
+        sky=jnp.zeros((2, 2, 3)),
+        actor_sizes=jnp.ones((1, 3)),
+    )
+    pose = jnp.eye(4).at[0, 3].set(2.0)[None]
+    assert write_ply(scene, tmp_path / "scene.ply", pose, jnp.array([True])) == 3
