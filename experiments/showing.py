@@ -1,0 +1,180 @@
+"""What a person sees of a run: curves, the reconstruction sheet, a film of drives, and the page that holds them."""
+
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxrecon import agents, viz
+from jaxrecon.logs import DrivingLog
+from jaxrecon.metrics.closed_loop import METRICS
+from jaxrecon.reconstruct import Score
+from jaxrecon.simulator import Simulator, SimulatorParams
+
+SMOOTHING = 5  # updates over which curves of PPO are averaged
+SHOWN_FRAMES = 4
+VIEW_WIDTH = 512  # pixels of the policy's cameras in the film
+PAUSE = 8  # frames that a clip's last image stays
+
+
+def draw_curves(imitation: Mapping[str, np.ndarray], ppo: Mapping[str, np.ndarray], path: pathlib.Path) -> None:
+    """Imitation losses by epoch; reward and events by update of PPO, averaged over a few updates."""
+    losses = {"training": imitation["loss"], "held out": imitation["validation_loss"]}
+    panels = {
+        "imitation: loss (nats)": losses,
+        "PPO: reward per step": {"reward": _smooth(ppo["reward"])},
+        "PPO: share of steps that end in an event": {"event rate": _smooth(ppo["event_rate"])},
+    }
+    viz.plot_learning_curves(panels, path, {"imitation: loss (nats)": "epoch"})
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    window = max(1, min(SMOOTHING, len(values) // 4))
+    return np.convolve(values, np.ones(window) / window, mode="valid")
+
+
+def draw_sheet(heldout: Score, path: pathlib.Path) -> None:
+    """Recorded, rendered and error for some held-out views, evenly spread."""
+    chosen = np.unique(np.linspace(0, len(heldout.view) - 1, SHOWN_FRAMES).round().astype(int))
+    labels = [
+        f"held-out view {heldout.view[i]}: PSNR {heldout.psnr[i]:.2f} dB, outside boxes {heldout.psnr_static[i]:.2f} dB"
+        for i in chosen
+    ]
+    viz.write_image(viz.reconstruction_sheet(heldout.recorded[chosen], heldout.rendered[chosen], labels), path)
+
+
+def film(
+    log: DrivingLog,
+    simulator: Simulator,
+    policies: Mapping[str, agents.Policy],
+    clips: agents.Clips,
+    chosen: Sequence[int],
+    params: SimulatorParams,
+    path: pathlib.Path,
+) -> None:
+    """Video of some clips, driven by each policy in turn from the same starts: its camera, and the view from above."""
+    ground = _ground(log, simulator)
+    frames: list[np.ndarray] = []
+    for clip in chosen:
+        alone = jax.tree.map(lambda x, rows=slice(clip, clip + 1): x[rows], clips)
+        for name, policy in policies.items():
+            report = agents.evaluate.evaluate(
+                simulator, policy, alone, params, jax.random.key(0), batch=1, film=0, progress=False
+            )
+            frames += viz.freeze(list(_shots(f"{name}, clip {clip}", report, ground, simulator)), PAUSE)
+    viz.write_video(frames, path, frames_per_second=round(1 / simulator.world.dt))
+
+
+def _shots(
+    title: str, report: agents.ClosedLoopReport, ground: viz.Ground, simulator: Simulator
+) -> Iterator[np.ndarray]:
+    """Composed frames of a filmed clip, one a driven step."""
+    world, rollout, trace = simulator.world, report.rollout, report.rollout.trace
+    cameras_height = round(VIEW_WIDTH * world.rig.height / world.rig.width) * world.rig.count
+    view = viz.BirdsEyeConfig(width=320, height=max(320, cameras_height))
+    traffic = jax.device_get(world.traffic)
+    first = int(report.clips.start_frames[0])
+    assert report.film is not None
+    for number in range(int(rollout.valid.sum())):
+        now = first + number + 1
+        heading = float(trace.heading[number, 0])
+        centre = trace.position[number, 0] + world.vehicle.centre_ahead * np.array([np.cos(heading), np.sin(heading)])
+        boxes = np.concatenate(
+            [traffic.world_from_actor[now, :, :2, 3], traffic.heading[now, :, None], traffic.sizes[:, :2]], axis=-1
+        )
+        moment = viz.Moment(
+            ego=np.array([*centre, heading, world.vehicle.length, world.vehicle.width]),
+            actors=boxes[traffic.valid[now]].astype(float),
+            trail=trace.position[: number + 1, 0].astype(float),
+            events=rollout.events[number, 0],
+        )
+        caption = f"{title}   {trace.time[number, 0]:.1f} s   {3.6 * trace.speed[number, 0]:.0f} km/h"
+        birds_eye = viz.draw_birds_eye(view, ground, moment)
+        yield viz.compose_frame(
+            report.film.frames[number + 1], birds_eye, rollout.events[number, 0], caption, VIEW_WIDTH
+        )
+
+
+def _ground(log: DrivingLog, simulator: Simulator) -> viz.Ground:
+    world, field = simulator.world, jax.device_get(simulator.world.obstacles)
+    rows, columns = np.nonzero(field.distance < 0)
+    cells = field.origin + np.stack([columns, rows], axis=-1) * field.cell
+    road = log.road_map
+    return viz.Ground(
+        route=np.asarray(world.reference.vertex_position[:, :2], float),
+        obstacles=cells.astype(float).reshape(-1, 2),
+        obstacle_size=float(field.cell),
+        drivable=road.drivable if road else (),
+        lane_lines=road.lane_lines if road else (),
+    )
+
+
+def write_page(summary: Mapping[str, Any], folder: pathlib.Path) -> None:
+    """The report of a finished run, from its summary and the pictures in its folder."""
+    heldout, static = summary["heldout_psnr"], summary["heldout_psnr_static"]
+    figures = {
+        "held-out PSNR": _decibels(heldout),
+        "outside boxes": _decibels(static),
+        "training env-steps/s": f"{summary['env_steps_per_second']:,.0f}",
+        "whole run": f"{summary['seconds']['total']:.0f} s",
+    }
+    difference = summary["difference"]["CR+DR"]
+    seconds = [[name, f"{value:.1f}"] for name, value in summary["seconds"].items()]
+    described = [[name, str(value)] for name, value in _flat(summary["config"])]
+    paired = viz.Table(
+        headings=["PPO minus imitation, same starts", "mean", "95 % interval"],
+        rows=[
+            [name, number(value["mean"], "+"), f"{number(value['low'], '+')} to {number(value['high'], '+')}"]
+            for name, value in summary["difference"].items()
+        ],
+    )
+    verdict = "lower" if difference["high"] < 0 else "higher" if difference["low"] > 0 else "not clearly different"
+    sections: Sequence[viz.Section] = [
+        viz.Section(
+            "Driving",
+            f"{summary['clips']} clips of at most 8 s, the same starts for every policy; means with 95 % intervals "
+            "over clips. CR and DR are the shares of clips that end in a collision or off the expert's path, ADD is "
+            "metres, jerks are m/s3, progress is the share of the expert's way.",
+            viz.metrics_table(summary["metrics"], summary["intervals"]),
+        ),
+        viz.Section("Did PPO help?", f"Collisions and departures together are {verdict}.", paired),
+        viz.Section(
+            "Drives",
+            media=[viz.Media(folder / "rollout.mp4", "What the policy saw, and the same moment from above")],
+        ),
+        viz.Section(
+            "Reconstruction",
+            media=[viz.Media(folder / "reconstruction.png", "Views that the reconstruction never saw")],
+        ),
+        viz.Section("Learning", media=[viz.Media(folder / "learning_curve.png", "PPO averaged over a few updates")]),
+        viz.Section("Seconds", table=viz.Table(["stage", "seconds"], seconds)),
+        viz.Section("Configuration", table=viz.Table(["field", "value"], described)),
+    ]
+    lead = f"{summary['log']['name']}, {summary['log']['frames']} frames; {summary['device']}; JAX {summary['jax']}"
+    viz.write_report(viz.Report("jaxrecon quickstart", lead, figures, sections), folder / "report.html")
+
+
+def _decibels(value: float | None) -> str:
+    return "none held out" if value is None else f"{value:.2f} dB"
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for name, entry in value.items():
+        rows += _flat(entry, f"{prefix}{name}.") if isinstance(entry, Mapping) else [(f"{prefix}{name}", entry)]
+    return rows
+
+
+def metric_lines(metrics: Mapping[str, Mapping[str, float | None]]) -> str:
+    """The metrics as a table for a terminal."""
+    short = [name.replace("longitudinal", "lon").replace("lateral", "lat") for name in METRICS]
+    head = f"{'policy':<11}" + "".join(f"{name:>9}" for name in short)
+    rows = [f"{name:<11}" + "".join(f"{number(values[key]):>9}" for key in METRICS) for name, values in metrics.items()]
+    return "\n".join([head, *rows])
+
+
+def number(value: float | None, sign: str = "") -> str:
+    """Three decimals; a dash for what could not be measured."""
+    return "-" if value is None else f"{value:{sign}.3f}"
