@@ -42,6 +42,9 @@ from jaxrecon.scene.files import load_scene
 from jaxrecon.simulator import default_params
 from jaxrecon.storage import StorageError
 
+# Clips start beside the recorded path, where small errors of its own would take a policy.
+START = {"start_lateral": 0.5, "start_heading": 0.05}
+
 
 @dataclasses.dataclass(frozen=True)
 class Quickstart:
@@ -101,7 +104,7 @@ def main(config: Quickstart) -> dict[str, Any]:
         "reconstruction", lambda folder: rebuild(log, scale, recorded, keys["fit"], folder)
     )
     scene, _ = load_scene(stages["reconstruction"].folder / "scene")
-    simulator, params = build_simulator(log, scene, scale), default_params()
+    simulator, params = build_simulator(log, scene, scale), default_params(**START)
     shown = demonstrate(simulator, params)
     stages["imitation"] = run.stage("imitation", lambda folder: clone(shown, scale, keys["imitation"], folder))
     imitation, _ = agents.load_policy(stages["imitation"].folder / "policy")

@@ -77,7 +77,7 @@ class Scale:
 
 SCALES = {
     "tiny": Scale(SMALL_STREET, 64, 600, 25, 16, 12, 10, 8, 2, 8),
-    "cpu": Scale(street.StreetConfig(), 400, 2_500, 900, 48, 32, 200, 64, 24, 256),
+    "cpu": Scale(street.StreetConfig(), 400, 2_500, 900, 48, 32, 200, 64, 40, 256),
     "accelerator": Scale(street.StreetConfig(), 621, 50_000, 3000, 48, 32, 400, 256, 40, 256),
 }
 

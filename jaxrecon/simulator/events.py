@@ -32,7 +32,9 @@ def collisions(
     obstacles: DistanceField,
     vehicle: EgoVehicle,
 ) -> Bool[Array, "*b 2"]:
-    """Whether the ego overlaps an actor's box, and whether it touches a static obstacle.
+    """Whether the ego overlaps the box of an actor that moves, and whether it touches a static obstacle.
+
+    An actor that the log never sees move is a static obstacle: it is for the steering to avoid.
 
     Args:
         state: of the ego.
@@ -43,12 +45,13 @@ def collisions(
     """
     ego = ego_box(state, vehicle)
     one = Boxes(ego.centre[..., None, :], ego.heading[..., None], ego.length[..., None], ego.width[..., None])
-    dynamic = jnp.any(overlap(one, traffic.boxes(frame)) & traffic.valid[frame], axis=-1)
+    hit = overlap(one, traffic.boxes(frame)) & traffic.valid[frame]
+    dynamic = jnp.any(hit & ~traffic.parked, axis=-1)
     points, radii = _probes(vehicle)
     cos, sin = jnp.cos(state.yaw)[..., None], jnp.sin(state.yaw)[..., None]
     x, y = points[:, 0], points[:, 1]
     world = state.position[..., None, :] + jnp.stack([x * cos - y * sin, x * sin + y * cos], axis=-1)
-    static = jnp.any(obstacles(world) < radii, axis=-1)
+    static = jnp.any(obstacles(world) < radii, axis=-1) | jnp.any(hit & traffic.parked, axis=-1)
     return jnp.stack([dynamic, static], axis=-1)
 
 

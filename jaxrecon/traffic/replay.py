@@ -9,6 +9,7 @@ from jaxrecon.geometry.boxes import Boxes
 from jaxrecon.geometry.transforms import yaw_of
 from jaxrecon.logs.driving_log import CATEGORIES, DrivingLog
 
+PARKED_RADIUS = 1.0  # metres; boxes labelled by hand wander by decimetres around a car that stands
 RATE_TOLERANCE = 0.25  # largest departure of one time step from the mean, as a share of it
 
 
@@ -22,6 +23,7 @@ class Replay:
         heading: (frame, actor) of the box's length on the ground, radians.
         sizes: (actor, 3) length, width, height, metres; ones in unused slots.
         category: (actor,) int32, index into ``CATEGORIES``.
+        parked: (actor,) bool, the actor stays where it is as long as the log sees it: a static obstacle.
     """
 
     world_from_actor: Float[Array, "frame actor 4 4"]
@@ -29,6 +31,7 @@ class Replay:
     heading: Float[Array, "frame actor"]
     sizes: Float[Array, "actor 3"]
     category: Int[Array, " actor"]
+    parked: Bool[Array, " actor"]
 
     @property
     def frames(self) -> int:
@@ -88,15 +91,19 @@ def replay(log: DrivingLog, capacity: int | None = None) -> Replay:
     valid = np.zeros((log.frames, slots), bool)
     sizes = np.ones((slots, 3))
     category = np.full(slots, CATEGORIES.index("other"))
+    parked = np.zeros(slots, bool)
     for slot, track in enumerate(log.tracks):
         valid[:, slot] = track.valid
         poses[track.valid, slot] = track.world_from_box[track.valid]
         sizes[slot] = track.size
         category[slot] = CATEGORIES.index(track.category)
+        seen = track.world_from_box[track.valid, :2, 3]
+        parked[slot] = np.all(np.linalg.norm(seen - np.median(seen, axis=0), axis=-1) < PARKED_RADIUS)
     return Replay(
         world_from_actor=jnp.asarray(poses, jnp.float32),
         valid=jnp.asarray(valid),
         heading=jnp.asarray(yaw_of(poses[..., :3, :3]), jnp.float32),
         sizes=jnp.asarray(sizes, jnp.float32),
         category=jnp.asarray(category, jnp.int32),
+        parked=jnp.asarray(parked),
     )

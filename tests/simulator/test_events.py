@@ -70,9 +70,15 @@ def test_a_wall_is_hit_at_its_edge(build, step, reset_at):
     assert number == int(np.ceil(30 - 3.77))
 
 
-def one_box(position, valid=True) -> Replay:
-    poses = jnp.eye(4).at[:2, 3].set(jnp.asarray(position, jnp.float32))[None, None]
-    return Replay(poses, jnp.full((1, 1), valid), jnp.zeros((1, 1)), jnp.asarray([[4.0, 2.0, 1.5]]), jnp.zeros(1, int))
+def one_box(position, valid=True, parked=False) -> Replay:
+    return Replay(
+        world_from_actor=jnp.eye(4).at[:2, 3].set(jnp.asarray(position, jnp.float32))[None, None],
+        valid=jnp.full((1, 1), valid),
+        heading=jnp.zeros((1, 1)),
+        sizes=jnp.asarray([[4.0, 2.0, 1.5]]),
+        category=jnp.zeros(1, int),
+        parked=jnp.full(1, parked),
+    )
 
 
 def ego(batch=()) -> VehicleState:
@@ -119,3 +125,13 @@ def test_weights_scale_rewards_and_thresholds_are_traced(continuous, step, reset
     number, result = drive(continuous, step, state, jnp.asarray([[0.0, 0.0]]), params, 40)
     assert number == 5 + int(np.ceil(np.sqrt(30.5**2 - 30.0**2))) and result.reward[0].tolist() == [0, 0, -5, 0]
     assert isinstance(continuous, Simulator)
+
+
+def test_a_parked_car_is_a_static_obstacle():
+    where, frame = (3.0, 0.0), jnp.int32(0)
+    moving, parked = (
+        collisions(ego(), frame, one_box(where, parked=stands), occupancy.empty(), EgoVehicle())
+        for stands in (False, True)
+    )
+    np.testing.assert_array_equal(moving, [True, False])
+    np.testing.assert_array_equal(parked, [False, True])

@@ -39,6 +39,16 @@ def test_boxes_of_a_batch_of_frames(batch):
     np.testing.assert_allclose([boxes.length[0], boxes.width[0]], [1.8, 0.6], rtol=1e-6)
 
 
+def test_an_actor_that_only_wanders_about_its_place_is_parked():
+    log = make_log()
+    assert not replay(log, capacity=2).parked.any()
+    wander = 0.3 * np.random.default_rng(0).uniform(-1, 1, (FRAMES, 3))
+    still = log.tracks[0].world_from_box.copy()
+    still[:, :3, 3] = wander + np.array([40.0, 2.0, 0.8])
+    parked = dataclasses.replace(log.tracks[0], world_from_box=still)
+    np.testing.assert_array_equal(replay(dataclasses.replace(log, tracks=(parked,)), 2).parked, [True, False])
+
+
 def test_no_tracks_is_no_traffic():
     assert replay(dataclasses.replace(make_log(), tracks=())).boxes(jnp.asarray(0)).centre.shape == (0, 2)
 
