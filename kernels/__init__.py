@@ -1,6 +1,21 @@
 """Splat rasterization: arrays in, arrays out."""
 
+from jaxrecon.kernels.arena import CLUSTER, Arena, Clusters, Views, validate_arena
 from jaxrecon.kernels.raster import DEFAULT_RASTER, Raster, RasterConfig
-from jaxrecon.kernels.rasterize import BACKENDS, rasterize
+from jaxrecon.kernels.rasterize import BACKENDS, calibrate, grow, pick_backend, rasterize
 
-__all__ = ["BACKENDS", "DEFAULT_RASTER", "Raster", "RasterConfig", "rasterize"]
+__all__ = [
+    "BACKENDS",
+    "CLUSTER",
+    "DEFAULT_RASTER",
+    "Arena",
+    "Clusters",
+    "Raster",
+    "RasterConfig",
+    "Views",
+    "calibrate",
+    "grow",
+    "pick_backend",
+    "rasterize",
+    "validate_arena",
+]

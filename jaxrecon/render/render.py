@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, UInt8
 
 from jaxrecon.geometry.cameras import pixel_rays
 from jaxrecon.geometry.transforms import inverse
-from jaxrecon.kernels import DEFAULT_RASTER, Raster, RasterConfig, rasterize
+from jaxrecon.kernels import DEFAULT_RASTER, Arena, Raster, RasterConfig, Views, rasterize
 from jaxrecon.scene.scene import Scene, sky_colour
 
 
@@ -109,21 +109,26 @@ def _rasterize(
     if actor_valid is None:
         actor_valid = jnp.ones((count, scene.actors), bool)
     camera_from_actor = camera_from_world[:, None] @ world_from_actor
-    gaussians = scene.gaussians
-    return rasterize(
-        gaussians.means,
-        gaussians.quaternions,
-        gaussians.scales,
-        gaussians.opacities,
-        gaussians.sh,
-        group=scene.group,
+    views = Views(
         camera_from_group=jnp.concatenate([camera_from_world[:, None], camera_from_actor], axis=1),
         group_valid=jnp.concatenate([jnp.ones((count, 1), bool), actor_valid], axis=1),
         intrinsics=cameras.intrinsics,
         width=cameras.width,
         height=cameras.height,
-        backend=config.backend,
-        config=config.raster,
+    )
+    return rasterize(scene_arena(scene), views, backend=config.backend, config=config.raster)
+
+
+def scene_arena(scene: Scene) -> Arena:
+    """A scene's Gaussians as the rasterizer takes them."""
+    gaussians = scene.gaussians
+    return Arena(
+        means=gaussians.means,
+        quaternions=gaussians.quaternions,
+        scales=gaussians.scales,
+        opacities=gaussians.opacities,
+        sh=gaussians.sh,
+        group=scene.group,
     )
 
 

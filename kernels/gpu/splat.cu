@@ -1,0 +1,812 @@
+// The GPU rasterizer's kernels. Compiled at run time with every shape as a constant (see launch.py), so a kernel takes
+// pointers only. An image is cut into regions of REGION_X x REGION_Y tiles of 8x8 pixels, numbered camera by camera, row
+// by row; a pair is a splat that reaches a pixel centre of a region. Contraction is off, so that `count` and `emit` round
+// alike; fmaf is written out.
+//
+// CAMERAS, GROUPS, GAUSSIANS, CLUSTERS (a camera's, at most), RUN (clusters per block of count and emit), PAIRS
+// (capacity), WIDTH, HEIGHT, REGION_X, REGION_Y (at most 32 tiles), DEPTH_BITS (of a sort key), DEGREE (of the spherical harmonics), ANTIALIASED, PAIRED
+// (1: a payload is a pair and gradients will be asked for; 0: a payload is a Gaussian).
+
+#define WARP 32
+#define ALL 0xffffffffu
+#define CLUSTER 128
+#define SIDE 8
+#define COLUMNS ((WIDTH + SIDE - 1) / SIDE)
+#define ROWS ((HEIGHT + SIDE - 1) / SIDE)
+#define TILES (COLUMNS * ROWS)
+#define REGION_TILES (REGION_X * REGION_Y)
+#define REGION_COLUMNS ((COLUMNS + REGION_X - 1) / REGION_X)
+#define REGIONS (REGION_COLUMNS * ((ROWS + REGION_Y - 1) / REGION_Y))
+#define PIXELS (SIDE * SIDE)  // of a tile, and threads that draw it: two warps of four rows each
+#define QUEUE 512
+#define FEW 16  // pairs that one lane writes or adds up by itself
+#define NEAR_PLANE 0.01f
+#define FAR_PLANE 1e10f
+#define BLUR 0.3f
+#define MINIMUM_ALPHA (1.0f / 255.0f)
+#define MAXIMUM_ALPHA 0.999f
+#define MINIMUM_TRANSMITTANCE 1e-4f
+#define MAXIMUM_EXTENT 3.33f
+#define MINIMUM_COMPENSATION 1e-5f
+#define LOG2E 1.4426950408889634f
+#define RECORD 16    // floats of a packed Gaussian: mean, opacity, covariance (6), group, colour (3), two spare
+#define POSE 16      // floats of a group in a camera: three rows of the pose, the camera's place in the group, validity
+#define GRADIENT 12  // floats of a pair's gradient: mean (2), conic (3), opacity, colour (3), depth, two spare
+
+// left to bottom: how far from the axis, per metre of depth, the Jacobian follows a mean.
+struct Camera { float fx, fy, cx, cy; int first, end; float detail, left, right, top, bottom, spare[5]; };
+struct Cluster { float centre[3], radius, cell[4], parent[4], near, far, group, spare; };
+
+struct Projected {
+    float u, v, depth, opacity;
+    float uu, uv, vv, determinant;  // of the blurred covariance, square pixels
+    bool visible;
+};
+
+__device__ __forceinline__ float dot(float a0, float a1, float a2, float b0, float b1, float b2) {
+    return fmaf(a0, b0, fmaf(a1, b1, a2 * b2));
+}
+
+__device__ __forceinline__ float depth_of(const float* pose, float x, float y, float z) {
+    return fmaf(pose[8], x, fmaf(pose[9], y, fmaf(pose[10], z, pose[11])));
+}
+
+__device__ __forceinline__ const float* pose_of(const float* own_poses, const float4* record) {
+    return GROUPS == 1 ? own_poses : own_poses + __float_as_int(record[2].z) * POSE;
+}
+
+// EWA projection as projection.py defines it.
+__device__ __forceinline__ Projected project(const float4* record, const float* pose, const Camera& camera) {
+    Projected splat;
+    const float4 r0 = record[0], r1 = record[1], r2 = record[2];
+    const float xx = r1.x, xy = r1.y, xz = r1.z, yy = r1.w, yz = r2.x, zz = r2.y;
+    float opacity = r0.w;
+    const float x = fmaf(pose[0], r0.x, fmaf(pose[1], r0.y, fmaf(pose[2], r0.z, pose[3])));
+    const float y = fmaf(pose[4], r0.x, fmaf(pose[5], r0.y, fmaf(pose[6], r0.z, pose[7])));
+    const float z = depth_of(pose, r0.x, r0.y, r0.z);
+    splat.visible = z > NEAR_PLANE && z < FAR_PLANE && pose[15] != 0.0f && opacity >= MINIMUM_ALPHA;
+    splat.depth = z;
+    const float inverse_z = 1.0f / (splat.visible ? z : 1.0f);
+    const float tx = fminf(fmaxf(x * inverse_z, camera.left), camera.right);
+    const float ty = fminf(fmaxf(y * inverse_z, camera.top), camera.bottom);
+    const float jx = camera.fx * inverse_z, jy = camera.fy * inverse_z;
+    const float a0 = jx * fmaf(-tx, pose[8], pose[0]), a1 = jx * fmaf(-tx, pose[9], pose[1]);
+    const float a2 = jx * fmaf(-tx, pose[10], pose[2]);
+    const float b0 = jy * fmaf(-ty, pose[8], pose[4]), b1 = jy * fmaf(-ty, pose[9], pose[5]);
+    const float b2 = jy * fmaf(-ty, pose[10], pose[6]);
+    const float p0 = dot(xx, xy, xz, a0, a1, a2), p1 = dot(xy, yy, yz, a0, a1, a2), p2 = dot(xz, yz, zz, a0, a1, a2);
+    const float q0 = dot(xx, xy, xz, b0, b1, b2), q1 = dot(xy, yy, yz, b0, b1, b2), q2 = dot(xz, yz, zz, b0, b1, b2);
+    const float sharp_uu = dot(a0, a1, a2, p0, p1, p2), uv = dot(b0, b1, b2, p0, p1, p2);
+    const float sharp_vv = dot(b0, b1, b2, q0, q1, q2);
+    splat.uu = sharp_uu + BLUR;
+    splat.uv = uv;
+    splat.vv = sharp_vv + BLUR;
+    splat.determinant = splat.uu * splat.vv - uv * uv;
+    splat.visible = splat.visible && splat.determinant > 0.0f && splat.determinant < 3e38f;
+    if (ANTIALIASED) {
+        const float ratio = (sharp_uu * sharp_vv - uv * uv) / splat.determinant;
+        opacity *= sqrtf(fmaxf(ratio, MINIMUM_COMPENSATION));
+        splat.visible = splat.visible && opacity >= MINIMUM_ALPHA;
+    }
+    splat.opacity = opacity;
+    splat.u = fmaf(camera.fx, x * inverse_z, camera.cx);
+    splat.v = fmaf(camera.fy, y * inverse_z, camera.cy);
+    // Not finite, or so far out that pixel numbers would not fit an int.
+    splat.visible = splat.visible && fabsf(splat.u) < 1e8f && fabsf(splat.v) < 1e8f;
+    return splat;
+}
+
+// The ellipse on which alpha falls to 1/255, a little enlarged; what it leaves out is below, whatever the rounding.
+struct Ellipse {
+    float u, v, slope, spread, inverse_vv, limit, tip;
+    int first_row, last_row;  // of pixels whose centres it spans
+    __device__ __forceinline__ explicit Ellipse(const Projected& s) : u(s.u), v(s.v) {
+        limit = 2.0f * __logf(255.0f * s.opacity) + 2e-3f;  // squared Mahalanobis distance
+        inverse_vv = 1.0f / s.vv;
+        slope = s.uv * inverse_vv;
+        spread = s.determinant * inverse_vv;
+        tip = s.uv * sqrtf(limit / s.uu);  // dy of its rightmost point
+        const float reach = sqrtf(limit * s.vv) + 0.01f;
+        first_row = (int)fminf(fmaxf(ceilf(v - reach - 0.5f), 0.0f), (float)HEIGHT);
+        last_row = (int)fminf(fmaxf(floorf(v + reach - 0.5f), -1.0f), HEIGHT - 1.0f);
+    }
+    // Half its width at a height above the mean.
+    __device__ __forceinline__ float half_width(float dy) const {
+        const float squared = fmaf(-dy * inverse_vv, dy, limit) * spread;
+        return fmaf(sqrtf(fmaxf(squared, 0.0f)), 1.0001f, 0.01f);
+    }
+    // Columns of pixels whose centres lie within it, somewhere between two rows of pixels.
+    __device__ __forceinline__ void columns(int top, int bottom, int& first, int& last) const {
+        const float low = top + 0.5f - v, high = bottom + 0.5f - v;
+        const float right_dy = fminf(fmaxf(tip, low), high), left_dy = fminf(fmaxf(-tip, low), high);
+        const float right = fmaf(slope, right_dy, u) + half_width(right_dy);
+        const float left = fmaf(slope, left_dy, u) - half_width(left_dy);
+        first = (int)fminf(fmaxf(ceilf(left - 0.5f), 0.0f), (float)WIDTH);
+        last = (int)fminf(fmaxf(floorf(right - 0.5f), -1.0f), WIDTH - 1.0f);
+    }
+    // First and last cell that it reaches in a row of cells of some size in pixels; none where last < first.
+    __device__ __forceinline__ void cells(int row, int width, int height, int& first, int& last) const {
+        int left, right;
+        columns(row * height, row * height + height - 1, left, right);
+        first = left / width;
+        last = right < left ? first - 1 : right / width;
+    }
+    __device__ __forceinline__ void regions(int row, int& first, int& last) const {
+        cells(row, SIDE * REGION_X, SIDE * REGION_Y, first, last);
+    }
+    __device__ __forceinline__ int first_region_row() const { return first_row / (SIDE * REGION_Y); }
+    __device__ __forceinline__ int last_region_row() const {
+        return last_row >= first_row ? last_row / (SIDE * REGION_Y) : first_region_row() - 1;
+    }
+    __device__ __forceinline__ int count() const {
+        int sum = 0;
+        for (int row = first_region_row(); row <= last_region_row(); ++row) {
+            int first, last;
+            regions(row, first, last);
+            sum += last - first + 1;
+        }
+        return sum;
+    }
+};
+
+// Depth as DEPTH_BITS bits that keep its order: up to 416 m take all but a sixteenth of the range, finest near the
+// camera. What falls into one value is put in order by `order`.
+__device__ __forceinline__ unsigned depth_key(float depth) {
+    const unsigned steps = __float_as_uint(depth + 32.0f) - __float_as_uint(32.0f), fine = 15u << 21;
+    if (steps < fine) return steps >> (25 - DEPTH_BITS);
+    return (15u << (DEPTH_BITS - 4)) + min((steps - fine) >> (32 - DEPTH_BITS), (1u << (DEPTH_BITS - 4)) - 1u);
+}
+
+// Lay Gaussians out as records. One that is not finite gets opacity zero, so that nothing draws it.
+extern "C" __global__ void pack(const float* means, const float4* quaternions, const float* scales,
+                                const float* opacities, const float* sh, const int* groups, float4* records) {
+    const int at = blockIdx.x * blockDim.x + threadIdx.x;
+    if (at >= GAUSSIANS) return;
+    const float4 q = quaternions[at];
+    const float norm = 1.0f / sqrtf(fmaxf(q.x * q.x + q.y * q.y + q.z * q.z + q.w * q.w, 1e-20f));
+    const float w = q.x * norm, x = q.y * norm, y = q.z * norm, z = q.w * norm;
+    const float sx = scales[3 * at], sy = scales[3 * at + 1], sz = scales[3 * at + 2];
+    const float a0 = (1.0f - 2.0f * (y * y + z * z)) * sx, a1 = 2.0f * (x * y - w * z) * sy, a2 = 2.0f * (x * z + w * y) * sz;
+    const float b0 = 2.0f * (x * y + w * z) * sx, b1 = (1.0f - 2.0f * (x * x + z * z)) * sy, b2 = 2.0f * (y * z - w * x) * sz;
+    const float c0 = 2.0f * (x * z - w * y) * sx, c1 = 2.0f * (y * z + w * x) * sy, c2 = (1.0f - 2.0f * (x * x + y * y)) * sz;
+    const float xx = dot(a0, a1, a2, a0, a1, a2), xy = dot(a0, a1, a2, b0, b1, b2), xz = dot(a0, a1, a2, c0, c1, c2);
+    const float yy = dot(b0, b1, b2, b0, b1, b2), yz = dot(b0, b1, b2, c0, c1, c2), zz = dot(c0, c1, c2, c0, c1, c2);
+    const float mx = means[3 * at], my = means[3 * at + 1], mz = means[3 * at + 2];
+    const int coefficients = 3 * (DEGREE + 1) * (DEGREE + 1);
+    float total = mx + my + mz + xx + xy + xz + yy + yz + zz + opacities[at];
+    bool finite = fabsf(total) < 3e38f;
+    for (int k = 0; k < coefficients; ++k) finite = finite && fabsf(sh[(size_t)coefficients * at + k]) < 3e38f;
+    const float* constant = sh + (size_t)coefficients * at;
+    const float scale = 0.28209479177387814f;
+    float4* record = records + (size_t)at * (RECORD / 4);
+    record[0] = make_float4(mx, my, mz, finite ? opacities[at] : 0.0f);
+    record[1] = make_float4(xx, xy, xz, yy);
+    record[2] = make_float4(yz, zz, __int_as_float(groups[at]), fmaxf(fmaf(scale, constant[0], 0.5f), 0.0f));
+    record[3] = make_float4(fmaxf(fmaf(scale, constant[1], 0.5f), 0.0f), fmaxf(fmaf(scale, constant[2], 0.5f), 0.0f), 0.0f, 0.0f);
+}
+
+__device__ __forceinline__ float distance_to_cube(const float* point, const float* cube) {
+    float squared = 0.0f;
+    for (int i = 0; i < 3; ++i) {
+        const float outside = fmaxf(fmaxf(cube[i] - point[i], point[i] - cube[i] - cube[3]), 0.0f);
+        squared += outside * outside;
+    }
+    return sqrtf(squared);
+}
+
+// Whether a camera draws a cluster: right level of detail, group present, sphere reaching into the image.
+// A negative group means Gaussians of several groups: never culled.
+__device__ __forceinline__ bool drawn(const Cluster& cluster, const float* poses, const Camera& camera) {
+    const int group = (int)cluster.group;
+    if (group < 0) return true;
+    const float* pose = poses + group * POSE;
+    if (pose[15] == 0.0f) return false;
+    const float focal = fmaxf(camera.fx, camera.fy);
+    if (focal * cluster.near > camera.detail * distance_to_cube(pose + 12, cluster.cell)) return false;
+    if (!(camera.detail * distance_to_cube(pose + 12, cluster.parent) < focal * cluster.far)) return false;
+    const float* m = cluster.centre;
+    const float x = pose[0] * m[0] + pose[1] * m[1] + pose[2] * m[2] + pose[3];
+    const float y = pose[4] * m[0] + pose[5] * m[1] + pose[6] * m[2] + pose[7];
+    const float z = depth_of(pose, m[0], m[1], m[2]);
+    // Comparisons are written so that a sphere that is not finite is kept.
+    if (z + cluster.radius <= NEAR_PLANE) return false;
+    // The projection is linear about a mean that may lie 0.15 of an image beyond the edge: its slope there bounds it.
+    const float left = -(camera.cx + 3.0f) / camera.fx, right = (WIDTH - camera.cx + 3.0f) / camera.fx;
+    const float top = -(camera.cy + 3.0f) / camera.fy, bottom = (HEIGHT - camera.cy + 3.0f) / camera.fy;
+    const float slope_x = fmaxf(-camera.left, camera.right) + 3.0f / camera.fx;
+    const float slope_y = fmaxf(-camera.top, camera.bottom) + 3.0f / camera.fy;
+    const float reach_x = cluster.radius * sqrtf(1.0f + slope_x * slope_x);
+    const float reach_y = cluster.radius * sqrtf(1.0f + slope_y * slope_y);
+    return !(x - right * z > reach_x || left * z - x > reach_x || y - bottom * z > reach_y || top * z - y > reach_y);
+}
+
+__device__ __forceinline__ int warp_inclusive_sum(int value, int lane) {
+    for (int step = 1; step < WARP; step *= 2) {
+        const int other = __shfl_up_sync(ALL, value, step);
+        if (lane >= step) value += other;
+    }
+    return value;
+}
+
+// How many pairs each cluster gives each camera. One block of CLUSTER threads per camera and RUN clusters.
+extern "C" __global__ void __launch_bounds__(CLUSTER)
+count(const float4* records, const float* poses, const Camera* cameras, const Cluster* clusters, int* counts) {
+    __shared__ int list[RUN];
+    __shared__ int sums[2][CLUSTER / WARP];
+    __shared__ int listed;
+    const int thread = threadIdx.x, lane = thread % WARP;
+    const int runs = (CLUSTERS + RUN - 1) / RUN;
+    const int view = blockIdx.x / runs, from = (blockIdx.x % runs) * RUN;
+    const Camera camera = cameras[view];
+    const float* own_poses = poses + (size_t)view * GROUPS * POSE;
+    const int base = camera.first / CLUSTER;
+    if (thread == 0) listed = 0;
+    __syncthreads();
+    for (int i = thread; i < RUN && from + i < CLUSTERS; i += CLUSTER) {
+        const int cluster = base + from + i;
+        if (cluster * CLUSTER < camera.end && drawn(clusters[cluster], own_poses, camera))
+            list[atomicAdd(&listed, 1)] = from + i;
+        else
+            counts[(size_t)view * CLUSTERS + from + i] = 0;
+    }
+    __syncthreads();
+    const int total = listed;
+    for (int i = 0; i < total; ++i) {
+        const int gaussian = (base + list[i]) * CLUSTER + thread;
+        int pairs = 0;
+        if (gaussian >= camera.first && gaussian < camera.end) {
+            const float4* record = records + (size_t)gaussian * (RECORD / 4);
+            const Projected splat = project(record, pose_of(own_poses, record), camera);
+            if (splat.visible) pairs = Ellipse(splat).count();
+        }
+        pairs = warp_inclusive_sum(pairs, lane);
+        if (lane == WARP - 1) sums[i % 2][thread / WARP] = pairs;
+        __syncthreads();
+        if (thread == 0) {
+            int sum = 0;
+            for (int w = 0; w < CLUSTER / WARP; ++w) sum += sums[i % 2][w];
+            counts[(size_t)view * CLUSTERS + list[i]] = sum;
+        }
+    }
+}
+
+// Write every pair's sort key and payload to the place that the running sum of the counts gives it.
+extern "C" __global__ void __launch_bounds__(CLUSTER)
+emit(const float4* records, const float* poses, const Camera* cameras, const int* counts, const int* offsets,
+#if PAIRED
+     const int* no_pairs, unsigned* keys, int* payloads, int* gaussian_of_pair, int* pair_start, int* pair_count) {
+#else
+     unsigned* keys, int* payloads) {
+#endif
+    __shared__ int list[RUN];
+    __shared__ int sums[2][CLUSTER / WARP];
+    __shared__ int listed;
+    const int thread = threadIdx.x, lane = thread % WARP, warp = thread / WARP;
+    const int runs = (CLUSTERS + RUN - 1) / RUN;
+    const int view = blockIdx.x / runs, from = (blockIdx.x % runs) * RUN;
+    const Camera camera = cameras[view];
+    const float* own_poses = poses + (size_t)view * GROUPS * POSE;
+    const int base = camera.first / CLUSTER;
+    if (thread == 0) listed = 0;
+    __syncthreads();
+    for (int i = thread; i < RUN && from + i < CLUSTERS; i += CLUSTER)
+        if (counts[(size_t)view * CLUSTERS + from + i] > 0) list[atomicAdd(&listed, 1)] = from + i;
+    __syncthreads();
+    const int total = listed;
+    for (int i = 0; i < total; ++i) {
+        const int gaussian = (base + list[i]) * CLUSTER + thread;
+        int pairs = 0;
+        Projected splat;
+        splat.visible = false;
+        if (gaussian >= camera.first && gaussian < camera.end) {
+            const float4* record = records + (size_t)gaussian * (RECORD / 4);
+            splat = project(record, pose_of(own_poses, record), camera);
+            if (splat.visible) pairs = Ellipse(splat).count();
+        }
+        const int inclusive = warp_inclusive_sum(pairs, lane);
+        if (lane == WARP - 1) sums[i % 2][warp] = inclusive;
+        __syncthreads();
+        int place = offsets[(size_t)view * CLUSTERS + list[i]] + inclusive - pairs;
+        for (int w = 0; w < warp; ++w) place += sums[i % 2][w];
+#if PAIRED
+        if (pairs > 0) {
+            pair_start[(size_t)view * GAUSSIANS + gaussian] = place;
+            pair_count[(size_t)view * GAUSSIANS + gaussian] = pairs;
+        }
+#endif
+        const auto put = [&](int at, int row, int column, unsigned depth, int owner) {
+            if (at >= PAIRS) return;
+            keys[at] = ((unsigned)(view * REGIONS + row * REGION_COLUMNS + column) << DEPTH_BITS) | depth;
+#if PAIRED
+            payloads[at] = at;
+            gaussian_of_pair[at] = owner;
+#else
+            payloads[at] = owner;
+#endif
+        };
+        if (!splat.visible) splat.opacity = splat.uu = splat.vv = splat.determinant = 1.0f;
+        const Ellipse ellipse(splat);
+        const unsigned depth = splat.visible ? depth_key(splat.depth) : 0u;
+        if (pairs > 0 && pairs <= FEW)
+            for (int row = ellipse.first_region_row(); row <= ellipse.last_region_row(); ++row) {
+                int first, last;
+                ellipse.regions(row, first, last);
+                for (int column = first; column <= last; ++column) put(place++, row, column, depth, gaussian);
+            }
+        // A splat with many pairs is shared out to the warp, a row of regions a lane.
+        for (unsigned large = __ballot_sync(ALL, pairs > FEW); large; large &= large - 1) {
+            const int owner = __ffs(large) - 1;
+            Ellipse shared = ellipse;
+            shared.u = __shfl_sync(ALL, ellipse.u, owner);
+            shared.v = __shfl_sync(ALL, ellipse.v, owner);
+            shared.slope = __shfl_sync(ALL, ellipse.slope, owner);
+            shared.spread = __shfl_sync(ALL, ellipse.spread, owner);
+            shared.inverse_vv = __shfl_sync(ALL, ellipse.inverse_vv, owner);
+            shared.limit = __shfl_sync(ALL, ellipse.limit, owner);
+            shared.tip = __shfl_sync(ALL, ellipse.tip, owner);
+            const int top = __shfl_sync(ALL, ellipse.first_region_row(), owner);
+            const int bottom = __shfl_sync(ALL, ellipse.last_region_row(), owner);
+            const unsigned its_depth = __shfl_sync(ALL, depth, owner);
+            const int its_gaussian = __shfl_sync(ALL, gaussian, owner);
+            int its_place = __shfl_sync(ALL, place, owner);
+            for (int rows = top; rows <= bottom; rows += WARP) {
+                const int row = rows + lane;
+                int first = 0, last = -1;
+                if (row <= bottom) shared.regions(row, first, last);
+                const int sum = warp_inclusive_sum(last - first + 1, lane);
+                int at = its_place + sum - (last - first + 1);
+                for (int column = first; column <= last; ++column) put(at++, row, column, its_depth, its_gaussian);
+                its_place += __shfl_sync(ALL, sum, WARP - 1);
+            }
+        }
+    }
+}
+
+// Give the room that no pair took the greatest key, so that it sorts to the end.
+extern "C" __global__ void fill_rest(const int* total, const unsigned* keys_in, unsigned* keys) {
+    const int stride = gridDim.x * blockDim.x;
+    for (int at = total[0] + blockIdx.x * blockDim.x + threadIdx.x; at < PAIRS; at += stride) keys[at] = ALL;
+}
+
+__device__ __forceinline__ int gaussian_of(int payload, const int* gaussian_of_pair) {
+    return PAIRED ? gaussian_of_pair[payload] : payload;
+}
+
+// After the sort: where each region's run starts, pairs of equal key put in order of their full depth, then index, and
+// the tiles of the region that each pair's splat reaches (bit REGION_X y + x).
+extern "C" __global__ void order(const float4* records, const float* poses, const Camera* cameras, const unsigned* keys,
+                                 const int* payloads,
+#if PAIRED
+                                 const int* gaussian_of_pair, int* ordered, int* starts) {
+#else
+                                 int* ordered, int* starts, unsigned* reached) {
+    const int* gaussian_of_pair = nullptr;
+#endif
+    const int at = blockIdx.x * blockDim.x + threadIdx.x;
+    if (at >= PAIRS) return;
+    const unsigned key = keys[at], before = at > 0 ? keys[at - 1] : ALL, after = at + 1 < PAIRS ? keys[at + 1] : ALL;
+    const int regions = CAMERAS * REGIONS;
+    const int region = min((int)(key >> DEPTH_BITS), regions);
+    const int previous = at > 0 ? min((int)(before >> DEPTH_BITS), regions) : -1;
+    for (int r = previous + 1; r <= region; ++r) starts[r] = at;
+    if (at == PAIRS - 1)
+        for (int r = region + 1; r <= regions; ++r) starts[r] = PAIRS;
+    if (key == ALL) return;
+    const int payload = payloads[at], view = region / REGIONS;
+    const float* own_poses = poses + (size_t)view * GROUPS * POSE;
+    int place = at;
+    if (key == before || key == after) {
+        int first = at, last = at;
+        while (first > 0 && keys[first - 1] == key) --first;
+        while (last + 1 < PAIRS && keys[last + 1] == key) ++last;
+        place = first;
+        float own_depth = 0.0f;
+        for (int pass = 0; pass < 2; ++pass)
+            for (int i = pass ? first : at; i <= (pass ? last : at); ++i) {
+                const int other = payloads[i];
+                const float4* record = records + (size_t)gaussian_of(other, gaussian_of_pair) * (RECORD / 4);
+                const float4 mean = record[0];
+                const float depth = depth_of(pose_of(own_poses, record), mean.x, mean.y, mean.z);
+                if (!pass) own_depth = depth;
+                else place += depth < own_depth || (depth == own_depth && other < payload);
+            }
+    }
+    ordered[place] = payload;
+#if !PAIRED
+    const float4* record = records + (size_t)payload * (RECORD / 4);
+    const Ellipse ellipse(project(record, pose_of(own_poses, record), cameras[view]));
+    const int left = region % REGIONS % REGION_COLUMNS * REGION_X, top = region % REGIONS / REGION_COLUMNS * REGION_Y;
+    unsigned tiles = 0;
+    for (int row = max(ellipse.first_row / SIDE, top); row <= min(ellipse.last_row / SIDE, top + REGION_Y - 1); ++row) {
+        int first, last;
+        ellipse.cells(row, SIDE, SIDE, first, last);
+        first = max(first - left, 0);
+        last = min(last - left, REGION_X - 1);
+        if (first <= last) tiles |= ((2u << last) - (1u << first)) << (REGION_X * (row - top));
+    }
+    reached[place] = tiles;
+#endif
+}
+
+__device__ __forceinline__ float3 colour_of(const float4* record, const float* sh, int gaussian, const float* pose) {
+    const float4 r3 = record[3];
+    float3 colour = {record[2].w, r3.x, r3.y};
+#if DEGREE > 0
+    const float4 mean = record[0];
+    float x = mean.x - pose[12], y = mean.y - pose[13], z = mean.z - pose[14];
+    const float norm = rsqrtf(fmaxf(x * x + y * y + z * z, 1e-20f));
+    x *= norm; y *= norm; z *= norm;
+    float basis[(DEGREE + 1) * (DEGREE + 1)];
+    basis[0] = 0.28209479177387814f;
+    basis[1] = -0.4886025119029199f * y;
+    basis[2] = 0.4886025119029199f * z;
+    basis[3] = -0.4886025119029199f * x;
+#if DEGREE > 1
+    basis[4] = 1.0925484305920792f * x * y;
+    basis[5] = -1.0925484305920792f * y * z;
+    basis[6] = 0.31539156525252005f * (3.0f * z * z - 1.0f);
+    basis[7] = -1.0925484305920792f * x * z;
+    basis[8] = 0.5462742152960396f * (x * x - y * y);
+#endif
+#if DEGREE > 2
+    basis[9] = -0.5900435899266435f * y * (3.0f * x * x - y * y);
+    basis[10] = 2.890611442640554f * x * y * z;
+    basis[11] = -0.4570457994644658f * y * (5.0f * z * z - 1.0f);
+    basis[12] = 0.3731763325901154f * z * (5.0f * z * z - 3.0f);
+    basis[13] = -0.4570457994644658f * x * (5.0f * z * z - 1.0f);
+    basis[14] = 1.445305721320277f * z * (x * x - y * y);
+    basis[15] = -0.5900435899266435f * x * (x * x - 3.0f * y * y);
+#endif
+    const float* coefficients = sh + (size_t)gaussian * (3 * (DEGREE + 1) * (DEGREE + 1));
+    colour = {0.5f, 0.5f, 0.5f};
+    for (int k = 0; k < (DEGREE + 1) * (DEGREE + 1); ++k) {
+        colour.x += coefficients[3 * k] * basis[k];
+        colour.y += coefficients[3 * k + 1] * basis[k];
+        colour.z += coefficients[3 * k + 2] * basis[k];
+    }
+    colour = {fmaxf(colour.x, 0.0f), fmaxf(colour.y, 0.0f), fmaxf(colour.z, 0.0f)};
+#endif
+    return colour;
+}
+
+__device__ __forceinline__ float exp2_fast(float x) {
+#ifdef EMULATED
+    return exp2f(x);
+#else
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#endif
+}
+
+// A tile's next splats in shared memory. The conic is scaled to give the base-2 logarithm of the Gaussian.
+struct Batch {
+    float4 place[PIXELS];       // mean relative to the tile's corner, conic xx, conic xy
+    float4 weight[PIXELS];      // conic yy, opacity, depth, red
+    float2 tint[PIXELS];        // green, blue
+    unsigned cover[2][PIXELS];  // pixels whose centres its ellipse covers, four rows each: bit 8 y + x
+};
+
+// Each thread prepares one splat of the tile.
+__device__ __forceinline__ void prepare(Batch& batch, int slot, int gaussian, const float4* records, const float* sh,
+                                        const float* own_poses, const Camera& camera, int left, int top) {
+    const float4* record = records + (size_t)gaussian * (RECORD / 4);
+    const float* pose = pose_of(own_poses, record);
+    const Projected splat = project(record, pose, camera);
+    const Ellipse ellipse(splat);
+    unsigned upper = 0, lower = 0;
+#pragma unroll
+    for (int row = 0; row < SIDE; ++row) {
+        int first, last;
+        const float dy = top + row + 0.5f - ellipse.v;
+        const float middle = fmaf(ellipse.slope, dy, ellipse.u) - left - 0.5f, half = ellipse.half_width(dy);
+        first = (int)fminf(fmaxf(ceilf(middle - half), 0.0f), (float)SIDE);
+        last = (int)fminf(fmaxf(floorf(middle + half), -1.0f), SIDE - 1.0f);
+        const bool within = top + row >= ellipse.first_row && top + row <= ellipse.last_row && last >= first;
+        const unsigned covered = within ? (2u << last) - (1u << first) : 0u;
+        if (row < SIDE / 2) upper |= covered << (SIDE * row);
+        else lower |= covered << (SIDE * (row - SIDE / 2));
+    }
+    const float3 colour = colour_of(record, sh, gaussian, pose);
+    const float scale = -0.5f * LOG2E / splat.determinant;
+    batch.place[slot] = make_float4(splat.u - left, splat.v - top, scale * splat.vv, -2.0f * scale * splat.uv);
+    batch.weight[slot] = make_float4(scale * splat.uu, splat.opacity, splat.depth, colour.x);
+    batch.tint[slot] = make_float2(colour.y, colour.z);
+    batch.cover[0][slot] = upper;
+    batch.cover[1][slot] = lower;
+}
+
+// Transpose a matrix of 32 x 32 bits, a row a lane: afterwards bit i of lane p is what bit p of lane i was.
+__device__ __forceinline__ unsigned transpose(unsigned bits, int lane) {
+    unsigned mask = 0x0000ffffu;
+#pragma unroll
+    for (int step = 16; step > 0; step /= 2, mask ^= mask << step) {
+        const unsigned other = __shfl_xor_sync(ALL, bits, step);
+        bits = lane & step ? (bits & ~mask) | ((other & ~mask) >> step) : (bits & mask) | ((other & mask) << step);
+    }
+    return bits;
+}
+
+struct Pixel {
+    float transmittance, red, green, blue, depth;  // transmittance is negative once the pixel has stopped
+};
+
+// Blend the splats that cover a thread's pixel, near to far; bit i is splat `from` + i.
+__device__ __forceinline__ void blend_pixel(Pixel& pixel, unsigned covering, const Batch& batch, int from, float x,
+                                            float y) {
+    while (covering && pixel.transmittance > 0.0f) {
+        const int slot = from + __ffs(covering) - 1;
+        covering &= covering - 1;
+        const float4 place = batch.place[slot], weight = batch.weight[slot];
+        const float2 tint = batch.tint[slot];
+        const float dx = x - place.x, dy = y - place.y;
+        const float exponent = fmaf(dx, fmaf(place.z, dx, place.w * dy), weight.x * dy * dy);
+        const float alpha = fminf(weight.y * exp2_fast(exponent), MAXIMUM_ALPHA);
+        if (exponent <= 0.0f && alpha >= MINIMUM_ALPHA) {
+            const float w = alpha * pixel.transmittance, next = pixel.transmittance * (1.0f - alpha);
+            if (next <= MINIMUM_TRANSMITTANCE) {
+                pixel.transmittance = -pixel.transmittance;
+            } else {
+                pixel.red = fmaf(w, weight.w, pixel.red);
+                pixel.green = fmaf(w, tint.x, pixel.green);
+                pixel.blue = fmaf(w, tint.y, pixel.blue);
+                pixel.depth = fmaf(w, weight.z, pixel.depth);
+                pixel.transmittance = next;
+            }
+        }
+    }
+}
+
+// The tile of a block: which camera, where, and its region's list.
+struct Tile {
+    int view, left, top, start, end;
+    unsigned bit;  // of it in `reached`
+    __device__ __forceinline__ Tile(const int* starts, const int* schedule) {
+        const int region = schedule[blockIdx.x / REGION_TILES], within = blockIdx.x % REGION_TILES;
+        view = region / REGIONS;
+        left = (region % REGIONS % REGION_COLUMNS * REGION_X + within % REGION_X) * SIDE;
+        top = (region % REGIONS / REGION_COLUMNS * REGION_Y + within / REGION_X) * SIDE;
+        start = starts[region];
+        end = starts[region + 1];
+        bit = 1u << within;
+    }
+    __device__ __forceinline__ bool outside() const { return left >= WIDTH || top >= HEIGHT; }
+};
+
+// Draw one tile front to back. Threads first take a splat each and mark the pixels it covers; transposed, that tells
+// each pixel its splats, so that no time goes to splats that miss a pixel.
+extern "C" __global__ void __launch_bounds__(PIXELS, 16)
+blend(const float4* records, const float* sh, const float* poses, const Camera* cameras, const int* ordered,
+#if PAIRED
+      const int* gaussian_of_pair,
+#else
+      const unsigned* reached,
+#endif
+      const int* starts, const int* schedule, float* rgb, float* depth, float* alpha) {
+    __shared__ Batch batch;
+    const int thread = threadIdx.x, lane = thread % WARP, warp = thread / WARP;
+    const Tile tile(starts, schedule);
+    if (tile.outside()) return;
+    const Camera camera = cameras[tile.view];
+    const float* own_poses = poses + (size_t)tile.view * GROUPS * POSE;
+    const int image_x = tile.left + thread % SIDE, image_y = tile.top + thread / SIDE;
+    const bool inside = image_x < WIDTH && image_y < HEIGHT;
+    const float x = thread % SIDE + 0.5f, y = thread / SIDE + 0.5f;
+    Pixel pixel = {inside ? 1.0f : -1.0f, 0.0f, 0.0f, 0.0f, 0.0f};
+
+    // Draw up to PIXELS splats, one given to each thread (-1: none); whether some pixel still takes more.
+    const auto draw = [&](int gaussian) {
+        if (gaussian >= 0)
+            prepare(batch, thread, gaussian, records, sh, own_poses, camera, tile.left, tile.top);
+        else
+            batch.cover[0][thread] = batch.cover[1][thread] = 0;
+        __syncthreads();
+#pragma unroll
+        for (int from = 0; from < PIXELS; from += WARP)
+            blend_pixel(pixel, transpose(batch.cover[warp][from + lane], lane), batch, from, x, y);
+        return __syncthreads_or(pixel.transmittance > 0.0f) != 0;
+    };
+#if PAIRED
+    int pair = tile.start + thread < tile.end ? ordered[tile.start + thread] : -1;
+    for (int from = tile.start; from < tile.end; from += PIXELS) {
+        const int gaussian = pair >= 0 ? gaussian_of_pair[pair] : -1;
+        pair = from + PIXELS + thread < tile.end ? ordered[from + PIXELS + thread] : -1;
+        if (!draw(gaussian)) break;
+    }
+#else
+    // The region's splats that reach this tile pass through a ring. Each warp scans half of a stretch of the list.
+    __shared__ int queue[QUEUE];
+    __shared__ int found[2];
+    int head = 0, tail = 0;
+    bool live = true;
+    for (int from = tile.start; live && from < tile.end; from += 4 * PIXELS) {
+        unsigned hits[4];
+        int own = 0;
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+            const int at = from + (4 * warp + k) * WARP + lane;
+            hits[k] = __ballot_sync(ALL, at < tile.end && (reached[at] & tile.bit) != 0);
+            own += __popc(hits[k]);
+        }
+        if (lane == 0) found[warp] = own;
+        __syncthreads();
+        int place = tail + (warp ? found[0] : 0);
+        tail += found[0] + found[1];
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+            if (hits[k] >> lane & 1u)
+                queue[(place + __popc(hits[k] & ((1u << lane) - 1u))) % QUEUE] =
+                    ordered[from + (4 * warp + k) * WARP + lane];
+            place += __popc(hits[k]);
+        }
+        __syncthreads();
+        for (; live && tail - head >= PIXELS; head += PIXELS) live = draw(queue[(head + thread) % QUEUE]);
+    }
+    if (live && head < tail) draw(head + thread < tail ? queue[(head + thread) % QUEUE] : -1);
+#endif
+    if (inside) {
+        const size_t at = ((size_t)tile.view * HEIGHT + image_y) * WIDTH + image_x;
+        rgb[3 * at] = pixel.red;
+        rgb[3 * at + 1] = pixel.green;
+        rgb[3 * at + 2] = pixel.blue;
+        depth[at] = pixel.depth;
+        alpha[at] = 1.0f - fabsf(pixel.transmittance);
+    }
+}
+
+// Sum ten values over a warp. Lane 4 k receives the sum of value k < 8; lanes 0 and 16 also return values 8 and 9.
+__device__ __forceinline__ void warp_sums(const float* values, int lane, float& one, float& two) {
+    float kept4[4], kept2[2];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        const bool high = lane & 16;
+        const float given = high ? values[i] : values[i + 4];
+        kept4[i] = (high ? values[i + 4] : values[i]) + __shfl_xor_sync(ALL, given, 16);
+    }
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+        const bool high = lane & 8;
+        const float given = high ? kept4[i] : kept4[i + 2];
+        kept2[i] = (high ? kept4[i + 2] : kept4[i]) + __shfl_xor_sync(ALL, given, 8);
+    }
+    const bool high = lane & 4;
+    one = (high ? kept2[1] : kept2[0]) + __shfl_xor_sync(ALL, high ? kept2[0] : kept2[1], 4);
+    one += __shfl_xor_sync(ALL, one, 2);
+    one += __shfl_xor_sync(ALL, one, 1);
+    two = ((lane & 16) ? values[9] : values[8]) + __shfl_xor_sync(ALL, (lane & 16) ? values[8] : values[9], 16);
+    for (int step = 8; step > 0; step /= 2) two += __shfl_xor_sync(ALL, two, step);
+}
+
+#if PAIRED
+// Gradient of one tile's image with respect to its pairs. Walks front to back like blend: with weight w_i = a_i T_i,
+// value c_i and cotangent g of a pixel, dL/da_i = T_i (c_i . g) - (sum_{j > i} w_j (c_j . g)) / (1 - a_i).
+// Sums over pixels have a fixed order, so the result is the same every time.
+extern "C" __global__ void __launch_bounds__(PIXELS, 12)
+blend_backward(const float4* records, const float* sh, const float* poses, const Camera* cameras, const int* ordered,
+               const int* gaussian_of_pair, const int* starts, const int* schedule, const float* rgb,
+               const float* depth, const float* alpha, const float* d_rgb, const float* d_depth, const float* d_alpha,
+               float4* gradients) {
+    __shared__ Batch batch;
+    __shared__ float sums[2][PIXELS][11];  // an odd stride keeps threads off each other's banks
+    const int thread = threadIdx.x, lane = thread % WARP, warp = thread / WARP;
+    const Tile tile(starts, schedule);
+    if (tile.outside()) return;
+    const Camera camera = cameras[tile.view];
+    const float* own_poses = poses + (size_t)tile.view * GROUPS * POSE;
+    const int image_x = tile.left + thread % SIDE, image_y = tile.top + thread / SIDE;
+    const bool inside = image_x < WIDTH && image_y < HEIGHT;
+    const float x = thread % SIDE + 0.5f, y = thread / SIDE + 0.5f;
+    const size_t at = inside ? ((size_t)tile.view * HEIGHT + image_y) * WIDTH + image_x : 0;
+    const float g0 = d_rgb[3 * at], g1 = d_rgb[3 * at + 1], g2 = d_rgb[3 * at + 2], g3 = d_depth[at], g4 = d_alpha[at];
+    float transmittance = inside ? 1.0f : -1.0f;
+    float behind = rgb[3 * at] * g0 + rgb[3 * at + 1] * g1 + rgb[3 * at + 2] * g2 + depth[at] * g3 + alpha[at] * g4;
+    bool live = true;
+    for (int from = tile.start; from < tile.end; from += PIXELS) {
+        const int pair = from + thread < tile.end ? ordered[from + thread] : -1;
+        float4* gradient = gradients + (size_t)(pair >= 0 ? pair : 0) * (GRADIENT / 4);
+        if (!live) {
+            // What lies behind the last stop has no influence.
+            for (int k = 0; pair >= 0 && k < GRADIENT / 4; ++k) gradient[k] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+            continue;
+        }
+        if (pair >= 0)
+            prepare(batch, thread, gaussian_of_pair[pair], records, sh, own_poses, camera, tile.left, tile.top);
+        else
+            batch.cover[0][thread] = batch.cover[1][thread] = 0;
+#pragma unroll
+        for (int k = 0; k < 10; ++k) sums[0][thread][k] = sums[1][thread][k] = 0.0f;
+        __syncthreads();
+#pragma unroll
+        for (int group = 0; group < PIXELS; group += WARP) {
+            const unsigned cover = batch.cover[warp][group + lane], covering = transpose(cover, lane);
+            for (unsigned hits = __ballot_sync(ALL, cover != 0); hits; hits &= hits - 1) {
+                const int bit = __ffs(hits) - 1, slot = group + bit;
+                const float4 place = batch.place[slot], weight = batch.weight[slot];
+                const float2 tint = batch.tint[slot];
+                const float dx = x - place.x, dy = y - place.y;
+                const float exponent = fmaf(dx, fmaf(place.z, dx, place.w * dy), weight.x * dy * dy);
+                const float gaussian = exp2_fast(exponent), raw = weight.y * gaussian;
+                const float a = fminf(raw, MAXIMUM_ALPHA), next = transmittance * (1.0f - a);
+                float sum[10] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+                bool blends = (covering >> bit & 1u) && transmittance > 0.0f && exponent <= 0.0f && a >= MINIMUM_ALPHA;
+                if (blends && next <= MINIMUM_TRANSMITTANCE) {
+                    transmittance = -transmittance;
+                    blends = false;
+                }
+                if (!__any_sync(ALL, blends)) continue;
+                if (blends) {
+                    const float w = a * transmittance;
+                    const float shade = fmaf(weight.w, g0, fmaf(tint.x, g1, fmaf(tint.y, g2, fmaf(weight.z, g3, g4))));
+                    behind = fmaf(-w, shade, behind);
+                    const float d_a = raw < MAXIMUM_ALPHA ? fmaf(transmittance, shade, -behind / (1.0f - a)) : 0.0f;
+                    transmittance = next;
+                    const float d_exponent = d_a * a;
+                    sum[0] = d_exponent * dx;
+                    sum[1] = d_exponent * dy;
+                    sum[2] = sum[0] * dx;
+                    sum[3] = sum[0] * dy;
+                    sum[4] = sum[1] * dy;
+                    sum[5] = d_a * gaussian;
+                    sum[6] = w * g0;
+                    sum[7] = w * g1;
+                    sum[8] = w * g2;
+                    sum[9] = w * g3;
+                }
+                float one, two;
+                warp_sums(sum, lane, one, two);
+                if (lane % 4 == 0) sums[warp][slot][lane / 4] = one;
+                if (lane % 16 == 0) sums[warp][slot][8 + lane / 16] = two;
+            }
+        }
+        live = __syncthreads_or(transmittance > 0.0f);
+        if (pair >= 0) {
+            float sum[10];
+#pragma unroll
+            for (int k = 0; k < 10; ++k) sum[k] = sums[0][thread][k] + sums[1][thread][k];
+            const float scale = -1.0f / LOG2E;
+            const float a = 2.0f * scale * batch.place[thread].z, b = scale * batch.place[thread].w;
+            const float c = 2.0f * scale * batch.weight[thread].x;
+            gradient[0] = make_float4(a * sum[0] + b * sum[1], b * sum[0] + c * sum[1], -0.5f * sum[2], -sum[3]);
+            gradient[1] = make_float4(-0.5f * sum[4], sum[5], sum[6], sum[7]);
+            gradient[2] = make_float4(sum[8], sum[9], 0.0f, 0.0f);
+        }
+    }
+}
+
+// Add the gradients of a Gaussian's pairs in each camera, always in the same order.
+extern "C" __global__ void gather(const float4* gradients, const int* pair_start, const int* pair_count, float* summed) {
+    const size_t at = (size_t)blockIdx.x * blockDim.x + threadIdx.x, stride = (size_t)CAMERAS * GAUSSIANS;
+    const int lane = threadIdx.x % WARP;
+    const int count = at < stride ? pair_count[at] : 0, start = count ? pair_start[at] : 0;
+    float4 sum[3] = {};
+    if (count <= FEW)
+        for (int i = start; i < min(start + count, PAIRS); ++i)
+            for (int k = 0; k < 3; ++k) {
+                const float4 part = gradients[(size_t)i * (GRADIENT / 4) + k];
+                sum[k].x += part.x; sum[k].y += part.y; sum[k].z += part.z; sum[k].w += part.w;
+            }
+    for (unsigned large = __ballot_sync(ALL, count > FEW); large; large &= large - 1) {
+        const int owner = __ffs(large) - 1, from = __shfl_sync(ALL, start, owner);
+        const int end = min(from + __shfl_sync(ALL, count, owner), PAIRS);
+        for (int k = 0; k < 3; ++k) {
+            float4 shared = {};
+            for (int i = from + lane; i < end; i += WARP) {
+                const float4 part = gradients[(size_t)i * (GRADIENT / 4) + k];
+                shared.x += part.x; shared.y += part.y; shared.z += part.z; shared.w += part.w;
+            }
+            for (int step = WARP / 2; step > 0; step /= 2) {
+                shared.x += __shfl_xor_sync(ALL, shared.x, step);
+                shared.y += __shfl_xor_sync(ALL, shared.y, step);
+                shared.z += __shfl_xor_sync(ALL, shared.z, step);
+                shared.w += __shfl_xor_sync(ALL, shared.w, step);
+            }
+            if (lane == owner) sum[k] = shared;
+        }
+    }
+    if (at >= stride) return;
+    // By column, so that what follows reads whole lines.
+    const float values[10] = {sum[0].x, sum[0].y, sum[0].z, sum[0].w, sum[1].x,
+                              sum[1].y, sum[1].z, sum[1].w, sum[2].x, sum[2].y};
+    for (int k = 0; k < 10; ++k) summed[k * stride + at] = values[k];
+}
+#endif

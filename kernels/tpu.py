@@ -1,0 +1,1 @@
+def composite_tpu(*a): raise NotImplementedError
