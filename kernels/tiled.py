@@ -5,6 +5,7 @@ until the longest list of the block ends or every pixel is saturated. The backwa
 the same order: what lies behind a splat is the pixel's total minus what has been passed.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import flax.struct
@@ -24,8 +25,16 @@ VALUES = 5  # accumulated colour (3), depth and alpha
 
 
 @flax.struct.dataclass
-class _Grid:
-    """Shape of the tiling; static."""
+class Grid:
+    """Shape of the tiling; static.
+
+    Attributes:
+        width: of the image, pixels.
+        height: of the image, pixels.
+        tile: side of a tile, pixels.
+        step: splats that a tile passes at once.
+        block: tiles that advance in lockstep.
+    """
 
     width: int = flax.struct.field(pytree_node=False)
     height: int = flax.struct.field(pytree_node=False)
@@ -51,15 +60,22 @@ def composite_tiled(
         Accumulated colour (camera, height, width, 3), accumulated depth and alpha (camera, height, width), whether a
         camera's pairs overflowed, and how many it needed.
     """
+    grid = Grid(width, height, config.tile, config.splats_per_step, config.tiles_per_block or _default_block())
+    return composite_blended(splats, grid, config.pairs_per_camera, _blend)
+
+
+def composite_blended(
+    splats: Splats, grid: Grid, pairs_per_camera: int, blend: Callable[[Array, TileLists, Grid], Array]
+) -> tuple[Array, Array, Array, Array, Array]:
+    """What ``composite_tiled`` answers, given how to blend lists of records into tiles (tile, pixel, 5)."""
     cameras = splats.visible.shape[0]
     with jax.named_scope("bin"):
-        lists = bin_splats(splats, width, height, config.tile, cameras * config.pairs_per_camera)
-    grid = _Grid(width, height, config.tile, config.splats_per_step, config.tiles_per_block or _default_block())
+        lists = bin_splats(splats, grid.width, grid.height, grid.tile, cameras * pairs_per_camera)
     records = jnp.concatenate(
         [splats.mean, splats.conic, splats.opacity[..., None], splats.colour, splats.depth[..., None]], axis=-1
     )
     with jax.named_scope("blend"):
-        values = _blend(records.reshape(-1, RECORD), lists, grid)
+        values = blend(records.reshape(-1, RECORD), lists, grid)
     image = _tiles_to_images(values, cameras, grid)
     return image[..., :3], image[..., 3], image[..., 4], lists.overflow, lists.pairs
 
@@ -68,18 +84,18 @@ def _default_block() -> int:
     return 16 if jax.default_backend() == "cpu" else 4096
 
 
-def _tiles_to_images(values: Array, cameras: int, grid: _Grid) -> Array:
+def _tiles_to_images(values: Array, cameras: int, grid: Grid) -> Array:
     tile, columns, rows = grid.tile, grid.columns, grid.rows
     image = values.reshape(cameras, rows, columns, tile, tile, VALUES).transpose(0, 1, 3, 2, 4, 5)
     return image.reshape(cameras, rows * tile, columns * tile, VALUES)[:, : grid.height, : grid.width]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _blend(records: Float[Array, "splat 10"], lists: TileLists, grid: _Grid) -> Float[Array, "tile pixel 5"]:
+def _blend(records: Float[Array, "splat 10"], lists: TileLists, grid: Grid) -> Float[Array, "tile pixel 5"]:
     return _forward(records, lists, grid)
 
 
-def _forward(records: Array, lists: TileLists, grid: _Grid) -> Array:
+def _forward(records: Array, lists: TileLists, grid: Grid) -> Array:
     blocks = _blocks(lists, grid)
     pixels = _pixels(grid)
 
@@ -109,14 +125,12 @@ def _forward(records: Array, lists: TileLists, grid: _Grid) -> Array:
     return _scatter_blocks(values, blocks, lists.start.shape[0])
 
 
-def _blend_forward(records: Array, lists: TileLists, grid: _Grid) -> tuple[Array, tuple[Array, TileLists, Array]]:
+def _blend_forward(records: Array, lists: TileLists, grid: Grid) -> tuple[Array, tuple[Array, TileLists, Array]]:
     values = _forward(records, lists, grid)
     return values, (records, lists, values)
 
 
-def _blend_backward(
-    grid: _Grid, residuals: tuple[Array, TileLists, Array], cotangent: Array
-) -> tuple[Array, TileLists]:
+def blend_backward(grid: Grid, residuals: tuple[Array, TileLists, Array], cotangent: Array) -> tuple[Array, TileLists]:
     """Gradient of the blend with respect to the records.
 
     With weight w_i = alpha_i T_i, value c_i and output O = sum w_i c_i, for a cotangent g of the pixel:
@@ -168,10 +182,10 @@ def _blend_backward(
     return per_splat, zeros
 
 
-_blend.defvjp(_blend_forward, _blend_backward)
+_blend.defvjp(_blend_forward, blend_backward)
 
 
-def _blocks(lists: TileLists, grid: _Grid) -> Int[Array, "blocks block"]:
+def _blocks(lists: TileLists, grid: Grid) -> Int[Array, "blocks block"]:
     """Tiles by falling list length, in rows of equal size; the last row is padded with a tile that is not there."""
     tiles = lists.start.shape[0]
     block = min(grid.block, tiles)
@@ -180,7 +194,7 @@ def _blocks(lists: TileLists, grid: _Grid) -> Int[Array, "blocks block"]:
     return padded.reshape(-1, block)
 
 
-def _block_lists(block: Array, lists: TileLists, grid: _Grid) -> tuple[Array, Array, Array]:
+def _block_lists(block: Array, lists: TileLists, grid: Grid) -> tuple[Array, Array, Array]:
     """Start and length of the lists of a block's tiles, and the centre of each tile in pixels."""
     tiles = lists.start.shape[0]
     inside = jnp.minimum(block, tiles - 1)
@@ -193,7 +207,7 @@ def _block_lists(block: Array, lists: TileLists, grid: _Grid) -> tuple[Array, Ar
     return start, length, corner.astype(jnp.float32) + grid.tile / 2
 
 
-def _pixels(grid: _Grid) -> Float[Array, "pixel 2"]:
+def _pixels(grid: Grid) -> Float[Array, "pixel 2"]:
     """Pixel centres of a tile relative to the tile's centre."""
     side = jnp.arange(grid.tile, dtype=jnp.float32) + 0.5 - grid.tile / 2
     y, x = jnp.meshgrid(side, side, indexing="ij")

@@ -1,6 +1,7 @@
 """From a scene and cameras to images."""
 
 from jaxrecon.kernels import RasterConfig
-from jaxrecon.render.render import Cameras, RenderConfig, Rendering, quantise, render, scene_arena
+from jaxrecon.render.arenas import levels_arena, scene_arena
+from jaxrecon.render.render import Cameras, RenderConfig, Rendering, quantise, render
 
-__all__ = ["Cameras", "RasterConfig", "RenderConfig", "Rendering", "quantise", "render", "scene_arena"]
+__all__ = ["Cameras", "RasterConfig", "RenderConfig", "Rendering", "levels_arena", "quantise", "render", "scene_arena"]

@@ -9,7 +9,8 @@ from jaxtyping import Array, Bool, Float, UInt8
 
 from jaxrecon.geometry.cameras import pixel_rays
 from jaxrecon.geometry.transforms import inverse
-from jaxrecon.kernels import DEFAULT_RASTER, Arena, Raster, RasterConfig, Views, rasterize
+from jaxrecon.kernels import DEFAULT_RASTER, Raster, RasterConfig, Views, rasterize
+from jaxrecon.render.arenas import scene_arena
 from jaxrecon.scene.scene import Scene, sky_colour
 
 
@@ -117,19 +118,6 @@ def _rasterize(
         height=cameras.height,
     )
     return rasterize(scene_arena(scene), views, backend=config.backend, config=config.raster)
-
-
-def scene_arena(scene: Scene) -> Arena:
-    """A scene's Gaussians as the rasterizer takes them."""
-    gaussians = scene.gaussians
-    return Arena(
-        means=gaussians.means,
-        quaternions=gaussians.quaternions,
-        scales=gaussians.scales,
-        opacities=gaussians.opacities,
-        sh=gaussians.sh,
-        group=scene.group,
-    )
 
 
 def quantise(rgb: Float[Array, "*b 3"]) -> UInt8[Array, "*b 3"]:

@@ -18,10 +18,11 @@ from jaxrecon.kernels.selection import drawn_gaussians, scene_bounds
 
 SIDE = 8  # pixels of a tile's side; a thread draws a pixel
 REGION = (4, 8)  # tiles across and down that share a list
-RECORD, POSE, GRADIENT = 16, 16, 12  # floats, as splat.cu lays them out
+RECORD, GRADIENT = 16, 12  # floats, as splat.cu lays them out
+STRETCH = 16  # pairs; capacities are a multiple
 FEWEST_DEPTH_BITS = 12
-FEW_CAMERAS = 4
-MOST_PAIRS = 3 << 26  # drawn at once; each takes up to 32 bytes
+FEW_CAMERAS, RUN_OF_FEW, RUN_OF_MANY = 4, 2, 64
+MOST_PAIRS = 280_000_000  # drawn at once; each takes 24 bytes
 
 Sums = tuple[
     Float[Array, "camera height width 3"],
@@ -78,6 +79,11 @@ class Plan:
         return self.cameras * self.regions * self.region[0] * self.region[1]
 
     @property
+    def runs(self) -> int:
+        """Runs of clusters of a camera."""
+        return -(-self.clusters // self.run)
+
+    @property
     def depth_bits(self) -> int:
         """Bits of a sort key that the region leaves; the greatest region number marks unused room."""
         return 32 - (self.cameras * self.regions).bit_length()
@@ -122,7 +128,7 @@ class Lists:
     """
 
     payload: Int[Array, " pair"]
-    starts: Int[Array, " region"]
+    starts: Int[Array, " bound"]
     reached: UInt32[Array, " pair"]
     gaussian_of_pair: Int[Array, " pair"]
     pair_start: Int[Array, " slot"]
@@ -164,7 +170,7 @@ def _forward(
     return (*images, lists.overflow, lists.pairs), (arena, views, detail, lists, images)
 
 
-def _backward(antialiased: bool, config: RasterConfig, residuals: tuple, cotangents: Sums) -> tuple[Arena, Views, Array]:
+def _backward(antialiased: bool, config: RasterConfig, residuals: tuple, cotangents: tuple) -> tuple[Arena, Views, Array]:
     arena, views, detail, lists, images = residuals
     plan = make_plan(arena, views, antialiased, config, paired=True)
     packed = pack(plan, arena, views, detail)
@@ -191,7 +197,7 @@ def _backward(antialiased: bool, config: RasterConfig, residuals: tuple, cotange
 rasterize_gpu.defvjp(_forward, _backward)
 
 
-def _no_gradient(leaf: Array) -> Array:
+def _no_gradient(leaf: Array) -> Array | np.ndarray:
     if jnp.issubdtype(leaf.dtype, jnp.floating):
         return jnp.zeros_like(leaf)
     return np.zeros(leaf.shape, jax.dtypes.float0)
@@ -208,7 +214,7 @@ def cameras_in_a_pass(views: Views, config: RasterConfig) -> int:
     Lists of some regions are many times the mean, and equal keys cost time (never order).
     """
     regions = regions_of(views.width, views.height, REGION)
-    wanted = min(max(FEWEST_DEPTH_BITS, (16 * config.pairs_per_camera // regions).bit_length()), 24)
+    wanted = min(max(FEWEST_DEPTH_BITS, (8 * config.pairs_per_camera // regions).bit_length()), 24)
     most = max(1, min(((1 << (32 - wanted)) - 1) // regions, MOST_PAIRS // config.pairs_per_camera))
     most = min(most, config.cameras_per_pass or most)
     passes = -(-views.count // most)
@@ -221,7 +227,6 @@ def make_plan(arena: Arena, views: Views, antialiased: bool, config: RasterConfi
     Raises:
         ValueError: if there are too many regions for the sort key.
     """
-    many = views.count * views.width * views.height >= 1 << 22 and views.count > 8
     largest = arena.largest_scene or arena.count
     # A scene that begins within a cluster reaches into one more.
     clusters = min(-(-largest // CLUSTER) + (arena.scene_start is not None), -(-arena.count // CLUSTER))
@@ -230,8 +235,8 @@ def make_plan(arena: Arena, views: Views, antialiased: bool, config: RasterConfi
         groups=views.camera_from_group.shape[1],
         gaussians=arena.count,
         clusters=clusters,
-        run=32 if many else 2,
-        pairs=views.count * config.pairs_per_camera,
+        run=RUN_OF_MANY if views.count >= FEW_CAMERAS else RUN_OF_FEW,
+        pairs=-(-views.count * config.pairs_per_camera // STRETCH) * STRETCH,
         width=views.width,
         height=views.height,
         degree=round(arena.sh.shape[1] ** 0.5) - 1,
@@ -312,27 +317,25 @@ def _whole_clusters(centre: Array, radius: Array, group: Array) -> Clusters:
     return Clusters(centre, radius, group, none, none, none[:, 0], none[:, 0] + jnp.inf)
 
 
-def count_pairs(plan: Plan, packed: Packed) -> Int[Array, "camera cluster"]:
-    """Pairs that each cluster gives each camera."""
-    blocks = plan.cameras * -(-plan.clusters // plan.run)
-    shape = jax.ShapeDtypeStruct((plan.cameras, plan.clusters), jnp.int32)
+def count_pairs(plan: Plan, packed: Packed) -> Int[Array, "camera run"]:
+    """Pairs that each run of clusters gives each camera."""
+    shape = jax.ShapeDtypeStruct((plan.cameras, plan.runs), jnp.int32)
     operands = (packed.records, packed.poses, packed.cameras, packed.clusters)
-    return plan.program.run("count", blocks, CLUSTER, operands, [shape])[0]
+    return plan.program.run("count", plan.cameras * plan.runs, CLUSTER, operands, [shape])[0]
 
 
 def emit_pairs(plan: Plan, packed: Packed, counts: Array, offsets: Array, total: Array) -> list[Array]:
     """Keys and payloads of all pairs; with a gradient to come also where each Gaussian's pairs are."""
     pairs = jax.ShapeDtypeStruct((plan.pairs,), jnp.int32)
     results = [jax.ShapeDtypeStruct((plan.pairs,), jnp.uint32), pairs]
-    operands = [packed.records, packed.poses, packed.cameras, counts, offsets]
+    operands = [packed.records, packed.poses, packed.cameras, packed.clusters, counts, offsets]
     aliases = {}
     if plan.paired:
         slots = jax.ShapeDtypeStruct((plan.cameras * plan.gaussians,), jnp.int32)
         operands.append(jnp.zeros(slots.shape, jnp.int32))
         results += [pairs, slots, slots]
-        aliases = {5: 4}
-    blocks = plan.cameras * -(-plan.clusters // plan.run)
-    keys, *others = plan.program.run("emit", blocks, CLUSTER, operands, results, aliases)
+        aliases = {6: 4}
+    keys, *others = plan.program.run("emit", plan.cameras * plan.runs, CLUSTER, operands, results, aliases)
     operands = (total[None], keys)
     keys = plan.program.run("fill_rest", min(-(-plan.pairs // 256), 2048), 256, operands, [results[0]], {1: 0})[0]
     return [keys, *others]
@@ -360,7 +363,7 @@ def make_lists(plan: Plan, packed: Packed) -> Lists:
         counts = count_pairs(plan, packed)
         ends = jnp.cumsum(counts.reshape(-1), dtype=jnp.int32)
         offsets = ends - counts.reshape(-1)
-        ends_of_camera = ends.reshape(plan.cameras, plan.clusters)[:, -1]
+        ends_of_camera = ends.reshape(plan.cameras, plan.runs)[:, -1]
         total = jnp.minimum(ends[-1], plan.pairs)
     with jax.named_scope("emit"):
         keys, payloads, *kept = emit_pairs(plan, packed, counts, offsets, total)
@@ -382,7 +385,7 @@ def make_lists(plan: Plan, packed: Packed) -> Lists:
     )
 
 
-def schedule(starts: Int[Array, " region"]) -> Int[Array, " region"]:
+def schedule(starts: Int[Array, " bound"]) -> Int[Array, " region"]:
     """Regions by falling length of their lists, so that the longest do not end last."""
     length = jnp.diff(starts)
     number = jnp.arange(length.shape[0], dtype=jnp.int32)

@@ -18,7 +18,8 @@
 #define REGION_COLUMNS ((COLUMNS + REGION_X - 1) / REGION_X)
 #define REGIONS (REGION_COLUMNS * ((ROWS + REGION_Y - 1) / REGION_Y))
 #define PIXELS (SIDE * SIDE)  // of a tile, and threads that draw it: two warps of four rows each
-#define QUEUE 512
+#define QUEUE 2048   // more than one scan can add to a batch's remainder
+#define STRETCH 16   // entries of a region's list that a thread scans at a time
 #define FEW 16  // pairs that one lane writes or adds up by itself
 #define NEAR_PLANE 0.01f
 #define FAR_PLANE 1e10f
@@ -228,51 +229,59 @@ __device__ __forceinline__ int warp_inclusive_sum(int value, int lane) {
     return value;
 }
 
-// How many pairs each cluster gives each camera. One block of CLUSTER threads per camera and RUN clusters.
+// The clusters of one run that a camera draws, in order; how many. RUN is at most the threads of a block.
+__device__ __forceinline__ int list_drawn(const Cluster* clusters, const float* own_poses, const Camera& camera,
+                                          int from, int* list) {
+    __shared__ int of_warp[CLUSTER / WARP];
+    const int thread = threadIdx.x, lane = thread % WARP, warp = thread / WARP;
+    const int cluster = camera.first / CLUSTER + from + thread;
+    const bool wanted = thread < RUN && from + thread < CLUSTERS && cluster * CLUSTER < camera.end &&
+                        drawn(clusters[cluster], own_poses, camera);
+    const unsigned word = __ballot_sync(ALL, wanted);
+    if (lane == 0) of_warp[warp] = __popc(word);
+    __syncthreads();
+    int place = __popc(word & ((1u << lane) - 1u)), total = 0;
+    for (int w = 0; w < CLUSTER / WARP; ++w) {
+        place += w < warp ? of_warp[w] : 0;
+        total += of_warp[w];
+    }
+    if (wanted) list[place] = cluster;
+    __syncthreads();
+    return total;
+}
+
+// How many pairs each run of clusters gives each camera. One block of CLUSTER threads per camera and run.
 extern "C" __global__ void __launch_bounds__(CLUSTER)
 count(const float4* records, const float* poses, const Camera* cameras, const Cluster* clusters, int* counts) {
     __shared__ int list[RUN];
-    __shared__ int sums[2][CLUSTER / WARP];
-    __shared__ int listed;
-    const int thread = threadIdx.x, lane = thread % WARP;
-    const int runs = (CLUSTERS + RUN - 1) / RUN;
-    const int view = blockIdx.x / runs, from = (blockIdx.x % runs) * RUN;
+    __shared__ int sums[CLUSTER / WARP];
+    const int thread = threadIdx.x, lane = thread % WARP, runs = (CLUSTERS + RUN - 1) / RUN;
+    const int view = blockIdx.x / runs, from = blockIdx.x % runs * RUN;
     const Camera camera = cameras[view];
     const float* own_poses = poses + (size_t)view * GROUPS * POSE;
-    const int base = camera.first / CLUSTER;
-    if (thread == 0) listed = 0;
-    __syncthreads();
-    for (int i = thread; i < RUN && from + i < CLUSTERS; i += CLUSTER) {
-        const int cluster = base + from + i;
-        if (cluster * CLUSTER < camera.end && drawn(clusters[cluster], own_poses, camera))
-            list[atomicAdd(&listed, 1)] = from + i;
-        else
-            counts[(size_t)view * CLUSTERS + from + i] = 0;
-    }
-    __syncthreads();
-    const int total = listed;
+    const int total = list_drawn(clusters, own_poses, camera, from, list);
+    int pairs = 0;
     for (int i = 0; i < total; ++i) {
-        const int gaussian = (base + list[i]) * CLUSTER + thread;
-        int pairs = 0;
-        if (gaussian >= camera.first && gaussian < camera.end) {
-            const float4* record = records + (size_t)gaussian * (RECORD / 4);
-            const Projected splat = project(record, pose_of(own_poses, record), camera);
-            if (splat.visible) pairs = Ellipse(splat).count();
-        }
-        pairs = warp_inclusive_sum(pairs, lane);
-        if (lane == WARP - 1) sums[i % 2][thread / WARP] = pairs;
-        __syncthreads();
-        if (thread == 0) {
-            int sum = 0;
-            for (int w = 0; w < CLUSTER / WARP; ++w) sum += sums[i % 2][w];
-            counts[(size_t)view * CLUSTERS + list[i]] = sum;
-        }
+        const int gaussian = list[i] * CLUSTER + thread;
+        if (gaussian < camera.first || gaussian >= camera.end) continue;
+        const float4* record = records + (size_t)gaussian * (RECORD / 4);
+        const Projected splat = project(record, pose_of(own_poses, record), camera);
+        if (splat.visible) pairs += Ellipse(splat).count();
+    }
+    pairs = warp_inclusive_sum(pairs, lane);
+    if (lane == WARP - 1) sums[thread / WARP] = pairs;
+    __syncthreads();
+    if (thread == 0) {
+        int sum = 0;
+        for (int w = 0; w < CLUSTER / WARP; ++w) sum += sums[w];
+        counts[blockIdx.x] = sum;
     }
 }
 
 // Write every pair's sort key and payload to the place that the running sum of the counts gives it.
 extern "C" __global__ void __launch_bounds__(CLUSTER)
-emit(const float4* records, const float* poses, const Camera* cameras, const int* counts, const int* offsets,
+emit(const float4* records, const float* poses, const Camera* cameras, const Cluster* clusters, const int* counts,
+     const int* offsets,
 #if PAIRED
      const int* no_pairs, unsigned* keys, int* payloads, int* gaussian_of_pair, int* pair_start, int* pair_count) {
 #else
@@ -280,21 +289,15 @@ emit(const float4* records, const float* poses, const Camera* cameras, const int
 #endif
     __shared__ int list[RUN];
     __shared__ int sums[2][CLUSTER / WARP];
-    __shared__ int listed;
-    const int thread = threadIdx.x, lane = thread % WARP, warp = thread / WARP;
-    const int runs = (CLUSTERS + RUN - 1) / RUN;
-    const int view = blockIdx.x / runs, from = (blockIdx.x % runs) * RUN;
+    if (counts[blockIdx.x] == 0) return;
+    const int thread = threadIdx.x, lane = thread % WARP, warp = thread / WARP, runs = (CLUSTERS + RUN - 1) / RUN;
+    const int view = blockIdx.x / runs, from = blockIdx.x % runs * RUN;
     const Camera camera = cameras[view];
     const float* own_poses = poses + (size_t)view * GROUPS * POSE;
-    const int base = camera.first / CLUSTER;
-    if (thread == 0) listed = 0;
-    __syncthreads();
-    for (int i = thread; i < RUN && from + i < CLUSTERS; i += CLUSTER)
-        if (counts[(size_t)view * CLUSTERS + from + i] > 0) list[atomicAdd(&listed, 1)] = from + i;
-    __syncthreads();
-    const int total = listed;
+    const int total = list_drawn(clusters, own_poses, camera, from, list);
+    int base = offsets[blockIdx.x];
     for (int i = 0; i < total; ++i) {
-        const int gaussian = (base + list[i]) * CLUSTER + thread;
+        const int gaussian = list[i] * CLUSTER + thread;
         int pairs = 0;
         Projected splat;
         splat.visible = false;
@@ -306,8 +309,11 @@ emit(const float4* records, const float* poses, const Camera* cameras, const int
         const int inclusive = warp_inclusive_sum(pairs, lane);
         if (lane == WARP - 1) sums[i % 2][warp] = inclusive;
         __syncthreads();
-        int place = offsets[(size_t)view * CLUSTERS + list[i]] + inclusive - pairs;
-        for (int w = 0; w < warp; ++w) place += sums[i % 2][w];
+        int place = base + inclusive - pairs;
+        for (int w = 0; w < CLUSTER / WARP; ++w) {
+            place += w < warp ? sums[i % 2][w] : 0;
+            base += sums[i % 2][w];
+        }
 #if PAIRED
         if (pairs > 0) {
             pair_start[(size_t)view * GAUSSIANS + gaussian] = place;
@@ -614,31 +620,31 @@ blend(const float4* records, const float* sh, const float* poses, const Camera* 
         if (!draw(gaussian)) break;
     }
 #else
-    // The region's splats that reach this tile pass through a ring. Each warp scans half of a stretch of the list.
+    // The region's splats that reach this tile pass through a ring. A thread scans STRETCH entries of the list at a time;
+    // most stretches have nothing for most tiles.
     __shared__ int queue[QUEUE];
     __shared__ int found[2];
     int head = 0, tail = 0;
     bool live = true;
-    for (int from = tile.start; live && from < tile.end; from += 4 * PIXELS) {
-        unsigned hits[4];
-        int own = 0;
+    for (int from = tile.start / STRETCH * STRETCH; live && from < tile.end; from += STRETCH * PIXELS) {
+        const int first = from + STRETCH * thread;
+        unsigned hits = 0;
+        if (first < tile.end)
 #pragma unroll
-        for (int k = 0; k < 4; ++k) {
-            const int at = from + (4 * warp + k) * WARP + lane;
-            hits[k] = __ballot_sync(ALL, at < tile.end && (reached[at] & tile.bit) != 0);
-            own += __popc(hits[k]);
-        }
-        if (lane == 0) found[warp] = own;
+            for (int k = 0; k < STRETCH; k += 4) {
+                const uint4 masks = *(const uint4*)(reached + first + k);
+                hits |= ((masks.x & tile.bit ? 1u : 0u) | (masks.y & tile.bit ? 2u : 0u) |
+                         (masks.z & tile.bit ? 4u : 0u) | (masks.w & tile.bit ? 8u : 0u)) << k;
+            }
+        if (first < tile.start) hits &= ~0u << (tile.start - first);
+        if (first + STRETCH > tile.end) hits &= first < tile.end ? (1u << (tile.end - first)) - 1u : 0u;
+        if (!__syncthreads_or(hits)) continue;
+        const int through = warp_inclusive_sum(__popc(hits), lane);
+        if (lane == WARP - 1) found[warp] = through;
         __syncthreads();
-        int place = tail + (warp ? found[0] : 0);
+        int place = tail + through - __popc(hits) + (warp ? found[0] : 0);
         tail += found[0] + found[1];
-#pragma unroll
-        for (int k = 0; k < 4; ++k) {
-            if (hits[k] >> lane & 1u)
-                queue[(place + __popc(hits[k] & ((1u << lane) - 1u))) % QUEUE] =
-                    ordered[from + (4 * warp + k) * WARP + lane];
-            place += __popc(hits[k]);
-        }
+        for (; hits; hits &= hits - 1) queue[place++ % QUEUE] = ordered[first + __ffs(hits) - 1];
         __syncthreads();
         for (; live && tail - head >= PIXELS; head += PIXELS) live = draw(queue[(head + thread) % QUEUE]);
     }

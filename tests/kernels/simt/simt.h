@@ -22,6 +22,7 @@ using std::min;
 struct float2 { float x, y; };
 struct float3 { float x, y, z; };
 struct float4 { float x, y, z, w; };
+struct uint4 { unsigned x, y, z, w; };
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 struct simt_dim { unsigned x; };
@@ -117,6 +118,7 @@ inline void simt_call() {
         case 8: ((void (*)(P, P, P, P, P, P, P, P))simt_kernel)(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]); break;
         case 10: ((void (*)(P, P, P, P, P, P, P, P, P, P))simt_kernel)(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9]); break;
         case 11: ((void (*)(P, P, P, P, P, P, P, P, P, P, P))simt_kernel)(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10]); break;
+        case 12: ((void (*)(P, P, P, P, P, P, P, P, P, P, P, P))simt_kernel)(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11]); break;
         case 15: ((void (*)(P, P, P, P, P, P, P, P, P, P, P, P, P, P, P))simt_kernel)(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13], a[14]); break;
         default: fprintf(stderr, "no kernel takes %d arguments\n", simt_count); abort();
     }

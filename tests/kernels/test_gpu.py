@@ -1,0 +1,76 @@
+"""The GPU backend as a program: its kernels compile for every recent card, and XLA is given them to launch."""
+
+import functools
+import re
+
+import jax
+import pytest
+
+from jaxrecon.kernels import RasterConfig, rasterize
+from jaxrecon.kernels.gpu import composite, launch, nvrtc
+
+RUN = launch.Program.run
+KERNEL_NAME = re.compile(r'\{name = \\22(\w+)\\22, kernel_type')  # as MLIR prints quotes
+
+
+@pytest.fixture
+def plan(views, cloud, request):
+    paired = getattr(request, "param", False)
+    view = views(96, 64, cameras=1024)
+    return composite.make_plan(
+        cloud(jax.random.key(0), 300, 3), view, False, RasterConfig(pairs_per_camera=1000), paired
+    )
+
+
+@pytest.mark.parametrize("plan", [False, True], indirect=True)
+@pytest.mark.parametrize("capability", ["7.5", "8.0", "8.9", "9.0", "10.0", "12.0"])
+def test_kernels_compile_for_recent_cards_without_a_compiler_installed(plan, capability):
+    ptx = nvrtc.compile_ptx(launch.SOURCE.read_text(), plan.program.constants, capability)
+    kernels = {"pack", "count", "emit", "fill_rest", "order", "blend"}
+    kernels |= {"blend_backward", "gather"} if plan.paired else set()
+    assert set(re.findall(r"\.visible \.entry (\w+)\(", ptx)) == kernels
+    assert f".target sm_{capability.replace('.', '')}" in ptx
+
+
+def test_a_source_that_does_not_compile_is_refused_with_the_compilers_words():
+    with pytest.raises(nvrtc.CompileError, match=r"(?s)compute capability 9.0.*identifier \"missing\" is undefined"):
+        nvrtc.compile_ptx("__global__ void broken() { missing(); }", (), "9.0")
+
+
+def test_a_missing_compiler_library_says_what_installs_it(monkeypatch):
+    monkeypatch.setattr(nvrtc.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(nvrtc.ctypes.util, "find_library", lambda name: None)
+    monkeypatch.setattr(nvrtc.pathlib.Path, "glob", lambda self, pattern: iter(()))
+    with pytest.raises(nvrtc.CompileError, match="pip install nvidia-cuda-nvrtc"):
+        nvrtc.library_path()
+
+
+def test_xla_is_handed_every_kernel_of_a_drawing_and_its_gradient(views, cloud, monkeypatch):
+    monkeypatch.setattr(launch.Program, "run", RUN)
+    monkeypatch.setattr(launch, "_capability", lambda: "9.0")
+    arena, view = cloud(jax.random.key(0), 50), views()
+
+    def loss(means):
+        return rasterize(arena.replace(means=means), view, backend="gpu").rgb.sum()
+
+    drawing = jax.jit(functools.partial(rasterize, backend="gpu")).trace(arena, view)
+    text = drawing.lower(lowering_platforms=("cuda",)).as_text()
+    assert KERNEL_NAME.findall(text) == ["pack", "count", "emit", "fill_rest", "order", "blend"]
+    text = jax.jit(jax.grad(loss)).trace(arena.means).lower(lowering_platforms=("cuda",)).as_text()
+    assert {"blend_backward", "gather"} <= set(KERNEL_NAME.findall(text))
+
+
+def test_off_a_gpu_the_backend_refuses_with_the_reason(views, cloud, monkeypatch):
+    monkeypatch.setattr(launch, "why_no_gpu", lambda: "JAX's default device is a cpu")
+    with pytest.raises(RuntimeError, match="backend 'gpu' cannot run here: JAX's default device is a cpu"):
+        rasterize(cloud(jax.random.key(0), 4), views(), backend="gpu")
+
+
+def test_too_many_cameras_for_the_sort_key_are_drawn_in_passes(views, cloud):
+    view = views(96, 64, cameras=1024)
+    few = composite.cameras_in_a_pass(view, RasterConfig(pairs_per_camera=10_000))
+    many = composite.cameras_in_a_pass(view, RasterConfig(pairs_per_camera=1_000_000))
+    assert few == 1024 and 64 < many < 512
+    huge = views(1600, 1600, cameras=40_000)
+    with pytest.raises(ValueError, match="bits of a sort key for depth; expected at least 12"):
+        composite.make_plan(cloud(jax.random.key(0), 4), huge, False, RasterConfig(), False)
