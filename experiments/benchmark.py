@@ -13,7 +13,6 @@ import pathlib
 import sys
 import traceback
 from collections.abc import Callable
-from functools import partial
 from typing import Annotated, Any, Literal
 
 # A peer in another process needs most of the device's memory. Set before JAX starts.
@@ -35,7 +34,7 @@ class Benchmark:
         json: file to write the rows to; with --rows, rows of that file that are not measured now stay.
         rows: names of the rows to measure; all of the suite by default.
         peer: what to compare with.
-        repeats: timed samples, of which the median counts.
+        repeats: timed calls, of which the median counts; fewer of calls that take long.
         backend: as `kernels.rasterize` takes it.
         detail: pixels that a merged cell may cover, in the rows of the policy-resolution form.
     """
@@ -44,14 +43,14 @@ class Benchmark:
     json: pathlib.Path | None = None
     rows: tuple[str, ...] = ()
     peer: Literal["none", "gsplat"] = "none"
-    repeats: int = 10
+    repeats: int = 20
     backend: str = "auto"
     detail: float = rasterizer_suite.POLICY_DETAIL
 
 
 def _rasterizer(config: Benchmark, peer: GsplatPeer | None) -> dict[str, Callable[[], dict[str, Any] | None]]:
-    bench = rasterizer_suite.RasterizerBench(config.backend, config.repeats, peer, Look(config.detail, True))
-    return {spec.name: partial(bench.row, spec) for spec in rasterizer_suite.SPECS}
+    look = Look(config.detail, rasterizer_suite.POLICY_ANTIALIASED)
+    return rasterizer_suite.RasterizerBench(config.backend, config.repeats, peer, look).measurements
 
 
 SUITES = {"rasterizer": _rasterizer}

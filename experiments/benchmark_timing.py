@@ -6,54 +6,73 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-SHORT = 10.0  # milliseconds; shorter calls are timed several at a time
+LONG = 100.0  # milliseconds; longer calls are timed less often
+FEWER = 4  # times
+FEWEST = 3  # samples
+SHORT = 10.0  # milliseconds; of shorter calls it is also told what they take back to back
 TOGETHER = 10
+ROUNDS = 2  # of all inputs before the timing
 
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """Milliseconds of one call.
+    """Milliseconds of one call, each waited for before the next begins.
 
     Attributes:
         median: of the samples.
         low: the fastest sample.
         high: the slowest sample.
-        calls: made back to back, with one wait at their end, for each sample.
+        samples: timed calls.
+        by_input: median for each of the inputs among which the calls alternate.
+        back_to_back: of a call among several that are waited for together; None for a long one.
     """
 
     median: float
     low: float
     high: float
-    calls: int
+    samples: int
+    by_input: tuple[float, ...]
+    back_to_back: float | None
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What stands beside the median, without what says nothing new."""
+        notes: dict[str, Any] = {"samples": self.samples}
+        if len(self.by_input) > 1:
+            notes["ms_by_set"] = list(self.by_input)
+        if self.back_to_back is not None:
+            notes["ms_back_to_back"] = self.back_to_back
+        return notes
 
 
-def measure(
-    call: Callable[[int], Any], wait: Callable[[Any], Any], repeats: int, warmups: int = 3, together: int = TOGETHER
-) -> Timing:
+def measure(call: Callable[[int], Any], wait: Callable[[Any], Any], repeats: int, inputs: int = 1) -> Timing:
     """Time a call after warming it up.
 
     Args:
-        call: starts the work; takes a running number by which it may choose among inputs.
+        call: starts the work; takes a running number, by whose remainder it chooses among the inputs.
         wait: returns when the work whose result it is given, and all that was started before, is done.
-        repeats: samples.
-        warmups: calls before; all inputs should have been used.
-        together: calls of a sample, if one is short.
+        repeats: samples; fewer of a long call, and each input as often as the others.
+        inputs: among which the calls alternate.
     """
-    result = None
-    for number in range(warmups):
-        result = call(number)
-    wait(result)
-    del result
-    single = _sample(call, wait, 0, 1)
-    calls = together if single < SHORT else 1
-    samples = [_sample(call, wait, calls * index, calls) for index in range(repeats)]
-    return Timing(statistics.median(samples), min(samples), max(samples), calls)
+    _spent(call, wait, 0, max(FEWEST, ROUNDS * inputs))
+    single = _spent(call, wait, 0, 1)
+    count = min(repeats, max(FEWEST, repeats // FEWER)) if single > LONG else repeats
+    count = -(-count // inputs) * inputs
+    samples = [_spent(call, wait, number, 1) for number in range(count)]
+    median = statistics.median(samples)
+    by_input = tuple(statistics.median(samples[first::inputs]) for first in range(inputs))
+    back_to_back = None
+    if median < SHORT:
+        # As many of each input, so that the mean of a run means the same as the others.
+        together = -(-TOGETHER // inputs) * inputs
+        back_to_back = statistics.median(_spent(call, wait, 0, together) / together for _ in range(FEWEST))
+    return Timing(median, min(samples), max(samples), count, by_input, back_to_back)
 
 
-def _sample(call: Callable[[int], Any], wait: Callable[[Any], Any], first: int, calls: int) -> float:
+def _spent(call: Callable[[int], Any], wait: Callable[[Any], Any], first: int, calls: int) -> float:
     begin = time.perf_counter()
     result = None
     for number in range(first, first + calls):
         result = call(number)
     wait(result)
-    return 1e3 * (time.perf_counter() - begin) / calls
+    return 1e3 * (time.perf_counter() - begin)

@@ -20,6 +20,7 @@ from benchmark_timing import Timing, measure
 
 PARAMETERS = ("means", "quaternions", "scales", "opacities", "colours")
 CHANNELS = 4  # of what gsplat blends: colour and depth
+OUT_OF_MEMORY = "out of memory"
 LARGEST_INDEX = 2**32  # gsplat indexes what it blends in 32 bits
 
 
@@ -68,7 +69,7 @@ class Gsplat:
         gc.collect()
         self.torch.cuda.empty_cache()
 
-    def fastest(self, forms: dict[str, Callable[[int], Any]], repeats: int, warmups: int) -> tuple[Timing, dict]:
+    def fastest(self, forms: dict[str, Callable[[int], Any]], repeats: int, inputs: int) -> tuple[Timing, dict]:
         """Time every form that fits the memory and answer the fastest.
 
         Raises:
@@ -80,11 +81,11 @@ class Gsplat:
             self.release()
             self.torch.cuda.reset_peak_memory_stats()
             try:
-                times[name] = measure(call, self.wait, repeats, warmups)
+                times[name] = measure(call, self.wait, repeats, inputs)
                 peak = self.torch.cuda.max_memory_allocated() / 2**30
                 notes[name] = {"ms": times[name].median, "peak_gib": peak}
             except self.torch.cuda.OutOfMemoryError:
-                notes[name] = "out of memory"
+                notes[name] = OUT_OF_MEMORY
         self.release()
         if not times:
             raise NothingFitsError(f"no form fits the memory: {notes}")
@@ -121,17 +122,20 @@ class Gsplat:
 
             return call
 
+        too_large: dict[str, Any] = {}
         with self.torch.no_grad():
             for step in _halves(cameras):
                 forms = {f"packed, {step} cameras a call": form(True, step)}
                 if step * count * CHANNELS < LARGEST_INDEX:
                     forms[f"not packed, {step} cameras a call"] = form(False, step)
                 try:
-                    timing, notes = self.fastest(forms, repeats, max(3, len(sets)))
+                    timing, notes = self.fastest(forms, repeats, len(sets))
+                    notes["forms"] = {**too_large, **notes["forms"]}
                     break
                 except NothingFitsError:
                     if step == 1:
                         raise
+                    too_large |= dict.fromkeys(forms, OUT_OF_MEMORY)
             first = tuple(leaf[:shown] for leaf in sets[0])
             images = _images(*self.draw(splats, first, width, height, True))
             antialiased = _images(*self.draw(splats, first, width, height, True, "antialiased"))
@@ -161,7 +165,7 @@ class Gsplat:
             return call
 
         forms = {"packed": form(True), "not packed": form(False)}
-        timing, notes = self.fastest(forms, repeats, max(3, len(sets)))
+        timing, notes = self.fastest(forms, repeats, len(sets))
         gradients = forms[notes["form"]](0)
         with torch.no_grad():
             first = tuple(leaf[:shown] for leaf in sets[0])
@@ -214,9 +218,9 @@ class Gsplat:
             for name in list(forms):
                 # One at a time: each keeps a layout of its own in memory.
                 try:
-                    timing, notes = self.fastest({name: forms.pop(name)}, repeats, 3)
+                    timing, notes = self.fastest({name: forms.pop(name)}, repeats, 1)
                 except NothingFitsError:
-                    everything[name] = "out of memory"
+                    everything[name] = OUT_OF_MEMORY
                     continue
                 everything |= notes["forms"]
                 if best is None or timing.median < best[0].median:

@@ -108,4 +108,5 @@ def _read_answer(question: pathlib.Path) -> Answer:
         arrays = dict(stored)
     for used in (file, question.with_suffix(".npz")):
         used.unlink()
-    return Answer(Timing(**answer["timing"]), answer["notes"], arrays, answer["version"])
+    timing = Timing(**{**answer["timing"], "by_input": tuple(answer["timing"]["by_input"])})
+    return Answer(timing, answer["notes"], arrays, answer["version"])

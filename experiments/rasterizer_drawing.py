@@ -129,10 +129,13 @@ def _time(
         flags.append(raster.overflow)
         return raster, gradients
 
-    timing = measure(numbered, jax.block_until_ready, repeats, max(3, len(sets)))
+    timing = measure(numbered, jax.block_until_ready, repeats, len(sets))
     overflow = int(sum(int(flag.sum()) for flag in flags))
     if overflow:
-        raise BenchmarkError(f"{overflow} images of the timed calls lack splats, with {config}")
+        raise BenchmarkError(
+            f"{overflow} images of the timed calls lack splats: pairs_per_camera {config.pairs_per_camera} and "
+            f"clusters_per_camera {config.clusters_per_camera} are too few"
+        )
     raster, gradients = call(sets[0])
     images = {name: np.asarray(getattr(raster, name)[:shown]) for name in ("rgb", "depth", "alpha")}
     kept = {name: np.asarray(leaf) for name, leaf in gradients.items()}
@@ -154,7 +157,10 @@ def _roomy(
         if short is None:
             return call, config
         config = grow(config, short)
-    raise BenchmarkError(f"after {_GROWTHS} growths images still lack splats, with {config}")
+    raise BenchmarkError(
+        f"images still lack splats after {_GROWTHS} growths: pairs_per_camera {config.pairs_per_camera} and "
+        f"clusters_per_camera {config.clusters_per_camera} are too few"
+    )
 
 
 def calibrated(arena: Arena, sets: list[Views], look: Look, backend: str, config: RasterConfig) -> RasterConfig:

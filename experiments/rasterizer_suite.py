@@ -5,8 +5,8 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, lru_cache
-from typing import Any, Literal
+from functools import cached_property, lru_cache, partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -27,69 +27,18 @@ from rasterizer_drawing import (
     time_gradient,
 )
 from rasterizer_quality import agreement, gradient_agreement, psnr
+from rasterizer_specs import SPECS, RowSpec
 from splat_street import Splats, actor_poses, arena_of, intrinsics, join, road_cameras, scene_of, street, views_of
 
-from jaxrecon.kernels import Arena, RasterConfig, Views, pick_backend
+from jaxrecon.kernels import Arena, RasterConfig, Views, pick_backend, prepack
 from jaxrecon.render import levels_arena
 from jaxrecon.scene import build_levels, join_levels
 from jaxrecon.scene.gaussians import SH_C0
 
-POLICY_DETAIL = 3.5  # pixels that a merged cell may cover
-Form = Literal["exact", "gradient", "policy", "own_splats", "scenes"]
+POLICY_DETAIL = 3.0  # pixels that a merged cell may cover
+POLICY_ANTIALIASED = True  # whether opacities make up for the blur
+POLICY = Look(POLICY_DETAIL, POLICY_ANTIALIASED)
 Measured = tuple[Timing, Answer | None, dict[str, Any]]
-
-
-@dataclasses.dataclass(frozen=True)
-class RowSpec:
-    """What one row measures.
-
-    Attributes:
-        name: of the row, fixed.
-        form: `exact`, its `gradient` too, `policy`: the policy-resolution form against everything exact, `own_splats`:
-            the same against a peer that draws just what the form chose, `scenes`: many scenes with moving actors.
-        cameras: of a call.
-        width: pixels.
-        height: pixels.
-        gaussians: of a scene, before its levels are built.
-        device: where it is measured.
-        sets: of cameras, among which the timed calls alternate.
-        shown: cameras by which the quality is judged.
-        cameras_per_pass: as ``RasterConfig`` has it.
-        memory: whether the peak memory stands beside the speed.
-        staged: whether the times of the stages do.
-        scenes: for `scenes`.
-        actors: for `scenes`, placed anew for each camera.
-    """
-
-    name: str
-    form: Form
-    cameras: int
-    width: int
-    height: int
-    gaussians: int
-    device: Literal["gpu", "cpu"] = "gpu"
-    sets: int = 3
-    shown: int = 32
-    cameras_per_pass: int = 0
-    memory: bool = False
-    staged: bool = False
-    scenes: int = 1
-    actors: int = 0
-
-
-# The row that reports its memory comes first: before it nothing else has raised the process's peak.
-SPECS = (
-    RowSpec("fwd_1024x96x64_1M_exact", "exact", 1024, 96, 64, 1_000_000, sets=1, memory=True),
-    RowSpec("fwd_1x1600x900_1M", "exact", 1, 1600, 900, 1_000_000, shown=1),
-    RowSpec("fwdbwd_1x1600x900_1M", "gradient", 1, 1600, 900, 1_000_000, shown=1),
-    RowSpec("fwd_1024x96x64_300k_exact", "exact", 1024, 96, 64, 300_000, staged=True),
-    RowSpec("fwd_1024x96x64_30k_exact", "exact", 1024, 96, 64, 30_000),
-    RowSpec("fwd_1024x96x64_300k_policy", "policy", 1024, 96, 64, 300_000, staged=True),
-    RowSpec("fwd_1024x96x64_300k_policy_same_splats", "own_splats", 1024, 96, 64, 300_000, sets=1),
-    RowSpec("fwd_1024x96x64_16_scenes_16_actors", "scenes", 1024, 96, 64, 200_000, shown=16, scenes=16, actors=16),
-    RowSpec("cpu_fwd_16x96x64_30k", "exact", 16, 96, 64, 30_000, device="cpu", sets=1, shown=2),
-    RowSpec("cpu_fwd_16x48x32_30k", "exact", 16, 48, 32, 30_000, device="cpu", sets=1, shown=2),
-)
 
 
 def _streets(gaussians: int, scenes: int, actors: int) -> list[Splats]:
@@ -103,7 +52,7 @@ def _levels(gaussians: int, scenes: int, actors: int) -> tuple[Arena, float]:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         built = list(pool.map(build_levels, streets))
     arena = levels_arena(built[0]) if scenes == 1 else levels_arena(*join_levels(built))
-    return jax.block_until_ready(arena), time.perf_counter() - begin
+    return jax.block_until_ready(prepack(arena)), time.perf_counter() - begin
 
 
 class Inputs:
@@ -171,11 +120,16 @@ class RasterizerBench:
         look: of the policy-resolution form.
     """
 
-    def __init__(self, backend: str, repeats: int, peer: GsplatPeer | None, look: Look = Look(POLICY_DETAIL, True)):
+    def __init__(self, backend: str, repeats: int, peer: GsplatPeer | None, look: Look = POLICY):
         self.backend = pick_backend() if backend == "auto" else backend
         self.repeats, self.peer, self.look = repeats, peer, look
         self._answers: dict[Any, Answer] = {}
         self._failed = ""
+
+    @property
+    def measurements(self) -> dict[str, Callable[[], dict[str, Any] | None]]:
+        """What measures each row of the suite, by name."""
+        return {spec.name: partial(self.row, spec) for spec in SPECS}
 
     def row(self, spec: RowSpec) -> dict[str, Any] | None:
         """Measure one row; None, with a printed line, where it needs another device.
@@ -198,13 +152,13 @@ class RasterizerBench:
         ours, peer, quality = forms[spec.form](spec, Inputs(spec))
         if self._failed:
             quality["gsplat_error"] = self._failed
-        quality |= {"backend": self.backend, "calls_a_sample": ours.calls}
+        quality |= {"backend": self.backend, **ours.notes}
         if spec.device == "cpu" or spec.form == "scenes":
             return images_per_second(spec.name, ours, spec.cameras, quality)
         quality["images_per_second"] = 1e3 * spec.cameras / ours.median
         if peer is None:
             return milliseconds(spec.name, ours, quality, None, "")
-        spread = {"low": peer.timing.low, "high": peer.timing.high, "calls_a_sample": peer.timing.calls}
+        spread = {"low": peer.timing.low, "high": peer.timing.high, **peer.timing.notes}
         quality["gsplat"] = {**peer.notes, **spread}
         return milliseconds(spec.name, ours, quality, peer.timing, f"gsplat {peer.version}")
 
@@ -306,7 +260,7 @@ class RasterizerBench:
         if peer is not None:
             quality["gsplat_is_given"] = (
                 "a batch of its scenes, each camera's own splats in one: of the levels drawn, in view and opaque, "
-                "laid out and padded beforehand"
+                "laid out and padded beforehand; not packed, since 1.5.3 draws packed batches wrongly"
             )
             quality |= agreement(drawn.images, peer.arrays, "gsplat")
         return drawn.timing, peer, quality

@@ -12,10 +12,10 @@ CLUSTER = 128  # consecutive Gaussians that are culled, and chosen by level of d
 class Clusters:
     """A level-of-detail hierarchy: runs of ``CLUSTER`` consecutive Gaussians, each the content of one cell.
 
-    A cell of a coarser level holds the merged content of the cells below it. A camera draws a cluster where its own cell
-    is far enough to look small and the cell above it is not: with d(.) the distance from the camera to a cell's cube
-    and f the larger focal length in pixels, where f * near <= detail * d(cell) and detail * d(parent) < f * far. Cells
-    nest and a cluster's ``far`` is the ``near`` of the cluster above, so every place is drawn at exactly one level.
+    A cell of a coarser level holds the merged content of the cells below it. A camera draws a cluster where its own
+    cell is far enough to look small and the cell above it is not: with d(.) the distance from the camera to a cell's
+    cube and f the larger focal length in pixels, where f * near <= detail * d(cell) and detail * d(parent) < f * far.
+    Cells nest and a cluster's ``far`` is the ``near`` of the cluster above, so every place is drawn at exactly one level.
 
     Attributes:
         centre: centre of a sphere around everything in the cluster, in the frame of its group, metres.
@@ -49,6 +49,8 @@ class Arena:
         group: rigid body of each Gaussian within its scene, an index into ``Views.camera_from_group``'s second axis.
         scene_start: first Gaussian of each scene, and the end of the last; None: one scene.
         clusters: level of detail, one entry for every ``CLUSTER`` Gaussians; None: everything is drawn.
+        packed: all this as the backend ``gpu`` reads it, made by ``prepack`` for an arena that is drawn often and does
+            not change; None: made in each drawing.
         largest_scene: static bound on the Gaussians of one scene; 0: all of them.
     """
 
@@ -60,6 +62,7 @@ class Arena:
     group: Int[Array, " n"]
     scene_start: Int[Array, " starts"] | None = None
     clusters: Clusters | None = None
+    packed: Float[Array, "n 16"] | None = None
     largest_scene: int = flax.struct.field(pytree_node=False, default=0)
 
     @property
@@ -106,7 +109,9 @@ def check_structure(arena: Arena, views: Views) -> None:
     shapes = {"quaternions": (n, 4), "scales": (n, 3), "opacities": (n,), "sh": (n, coefficients, 3), "group": (n,)}
     for name, expected in shapes.items():
         if getattr(arena, name).shape != expected:
-            raise ValueError(f"arena.{name} has shape {getattr(arena, name).shape}; expected {expected}, one a Gaussian")
+            raise ValueError(
+                f"arena.{name} has shape {getattr(arena, name).shape}; expected {expected}, one a Gaussian"
+            )
     if arena.clusters is not None:
         if n % CLUSTER:
             raise ValueError(f"an arena with clusters holds {n} Gaussians; expected a multiple of {CLUSTER}")

@@ -147,4 +147,6 @@ def _colour(arena: Arena, views: Views) -> Array:
     centre = -jnp.einsum("cgij,cgi->cgj", rotation, translation)
     group = jnp.broadcast_to(arena.group, shape)
     own_centre = jnp.take_along_axis(centre, group[..., None], axis=1)
-    return harmonics_colour(jnp.broadcast_to(arena.sh, (*shape, *arena.sh.shape[-2:])), arena.means - own_centre, degree)
+    return harmonics_colour(
+        jnp.broadcast_to(arena.sh, (*shape, *arena.sh.shape[-2:])), arena.means - own_centre, degree
+    )

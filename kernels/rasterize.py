@@ -11,8 +11,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.kernels.arena import CLUSTER, Arena, Views, check_structure
-from jaxrecon.kernels.gpu.composite import cameras_in_a_pass, rasterize_gpu
 from jaxrecon.kernels.gpu import launch
+from jaxrecon.kernels.gpu.composite import cameras_in_a_pass, rasterize_gpu
 from jaxrecon.kernels.projection import project
 from jaxrecon.kernels.raster import DEFAULT_RASTER, Raster, RasterConfig
 from jaxrecon.kernels.reference import composite_reference
@@ -46,8 +46,8 @@ def rasterize(
 ) -> Raster:
     """Draw Gaussians, each posed by its rigid group, into a batch of cameras.
 
-    Differentiable in every Gaussian parameter, in poses and in intrinsics. Called outside of ``jit`` it grows a capacity
-    that does not suffice and draws again; under ``jit`` it flags the cameras whose images lack splats.
+    Differentiable in every Gaussian parameter, in poses and in intrinsics. Called outside of ``jit`` it grows a
+    capacity that does not suffice and draws again; under ``jit`` it flags the cameras whose images lack splats.
 
     Args:
         arena: the Gaussians of one or many scenes, with or without level of detail.
@@ -187,6 +187,7 @@ def _draw_projected(
 ) -> tuple[Composite, Array]:
     """The backends that take splats projected by XLA, and how many clusters each camera needed room for."""
     clusters, short = jnp.zeros(views.count, jnp.int32), jnp.zeros(views.count, bool)
+    drawn: Array | None
     with jax.named_scope("select"):
         if arena.clusters is not None and backend != "reference":
             room = config.clusters_per_camera or arena.count // CLUSTER

@@ -61,13 +61,18 @@ def composite_tiled(
         camera's pairs overflowed, and how many it needed.
     """
     grid = Grid(width, height, config.tile, config.splats_per_step, config.tiles_per_block or _default_block())
-    return composite_blended(splats, grid, config.pairs_per_camera, _blend)
+    cameras = splats.visible.shape[0]
+
+    def blend(records: Array, lists: TileLists) -> Array:
+        return _tiles_to_images(_blend(records, lists, grid), cameras, grid)
+
+    return composite_blended(splats, grid, config.pairs_per_camera, blend)
 
 
 def composite_blended(
-    splats: Splats, grid: Grid, pairs_per_camera: int, blend: Callable[[Array, TileLists, Grid], Array]
+    splats: Splats, grid: Grid, pairs_per_camera: int, blend: Callable[[Array, TileLists], Array]
 ) -> tuple[Array, Array, Array, Array, Array]:
-    """What ``composite_tiled`` answers, given how to blend lists of records into tiles (tile, pixel, 5)."""
+    """What ``composite_tiled`` answers, given how to blend lists of records into (camera, height, width, 5)."""
     cameras = splats.visible.shape[0]
     with jax.named_scope("bin"):
         lists = bin_splats(splats, grid.width, grid.height, grid.tile, cameras * pairs_per_camera)
@@ -75,8 +80,7 @@ def composite_blended(
         [splats.mean, splats.conic, splats.opacity[..., None], splats.colour, splats.depth[..., None]], axis=-1
     )
     with jax.named_scope("blend"):
-        values = blend(records.reshape(-1, RECORD), lists, grid)
-    image = _tiles_to_images(values, cameras, grid)
+        image = blend(records.reshape(-1, RECORD), lists)
     return image[..., :3], image[..., 3], image[..., 4], lists.overflow, lists.pairs
 
 

@@ -27,6 +27,7 @@ WORDS = 16  # that a record takes: RECORD, rounded up to a divisor of LANES
 GROUP = LANES // WORDS  # splats in a row of scalar memory, blended without a branch
 CHUNK_ROWS = 16
 CHUNK = CHUNK_ROWS * GROUP  # splats of a transfer
+ACROSS = LANES // TILE  # tiles side by side in a block of the image
 SLOTS = 4  # two for the first chunks of this tile and the next, two for the chunks that follow
 BLOCK_PIXELS = 1 << 18  # that advance in lockstep in the backward pass: bounds its memory
 
@@ -55,8 +56,9 @@ def composite_tpu(
     block = config.tiles_per_block or (1 if interpret else BLOCK_PIXELS // TILE**2)
     grid = Grid(width, height, TILE, config.splats_per_step, block)
 
-    def blend(records: Array, lists: TileLists, grid: Grid) -> Array:
-        return _blend(records, lists, grid, interpret)
+    def blend(records: Array, lists: TileLists) -> Array:
+        planes = _blend(records, lists, grid, interpret)[:, :, :height, :width]
+        return jnp.moveaxis(planes, 1, -1)
 
     return composite_blended(splats, grid, config.pairs_per_camera, blend)
 
@@ -64,40 +66,52 @@ def composite_tpu(
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _blend(
     records: Float[Array, "splat 10"], lists: TileLists, grid: Grid, interpret: Interpret
-) -> Float[Array, "tile pixel 5"]:
+) -> Float[Array, "camera 5 row lane"]:
     return _forward(records, lists, grid, interpret)
 
 
 def _blend_forward(
     records: Array, lists: TileLists, grid: Grid, interpret: Interpret
 ) -> tuple[Array, tuple[Array, TileLists, Array]]:
-    values = _forward(records, lists, grid, interpret)
-    return values, (records, lists, values)
+    planes = _forward(records, lists, grid, interpret)
+    return planes, (records, lists, planes)
 
 
 def _blend_backward(
     grid: Grid, interpret: Interpret, residuals: tuple[Array, TileLists, Array], cotangent: Array
 ) -> tuple[Array, TileLists]:
+    records, lists, planes = residuals
+    values, cotangent = (_planes_to_tiles(one, grid) for one in (planes, cotangent))
     # A TPU rounds the factors of a product of matrices to bfloat16 unless told otherwise.
     with jax.default_matmul_precision("highest"):
-        return blend_backward(grid, residuals, cotangent)
+        return blend_backward(grid, (records, lists, values), cotangent)
 
 
 _blend.defvjp(_blend_forward, _blend_backward)
 
 
+def _planes_to_tiles(planes: Array, grid: Grid) -> Float[Array, "tile pixel 5"]:
+    cameras, columns, rows = planes.shape[0], grid.columns, grid.rows
+    split = planes[..., : columns * TILE].reshape(cameras, VALUES, rows, TILE, columns, TILE)
+    return split.transpose(0, 2, 4, 3, 5, 1).reshape(cameras * rows * columns, TILE * TILE, VALUES)
+
+
 def _forward(records: Array, lists: TileLists, grid: Grid, interpret: Interpret) -> Array:
-    tiles = grid.columns * grid.rows
+    columns, tiles = grid.columns, grid.columns * grid.rows
     cameras = lists.start.shape[0] // tiles
-    values = pl.pallas_call(
-        partial(_blend_tile, columns=grid.columns),
+
+    def block_of(camera: Array, tile: Array) -> tuple[Any, ...]:
+        return camera, 0, lax.div(tile, columns), lax.div(lax.rem(tile, columns), ACROSS)
+
+    return pl.pallas_call(
+        partial(_blend_tile, columns=columns),
         grid=(cameras, tiles),
         in_specs=[
             pl.BlockSpec((1, 1, tiles + 1), lambda camera, tile: (camera, 0, 0), memory_space=pltpu.SMEM),
             pl.BlockSpec(memory_space=pltpu.HBM),
         ],
-        out_specs=pl.BlockSpec((1, 1, VALUES, SUBLANES, LANES), lambda camera, tile: (camera, tile, 0, 0, 0)),
-        out_shape=jax.ShapeDtypeStruct((cameras, tiles, VALUES, SUBLANES, LANES), jnp.float32),
+        out_specs=pl.BlockSpec((1, VALUES, TILE, LANES), block_of),
+        out_shape=jax.ShapeDtypeStruct((cameras, VALUES, grid.rows * TILE, -(-columns // ACROSS) * LANES), jnp.float32),
         scratch_shapes=[
             pltpu.SMEM((SLOTS, CHUNK_ROWS, LANES), jnp.float32),
             pltpu.SemaphoreType.DMA((SLOTS,)),
@@ -107,7 +121,6 @@ def _forward(records: Array, lists: TileLists, grid: Grid, interpret: Interpret)
         interpret=interpret,
         name="blend_tiles",
     )(_bounds(lists, cameras), _sorted_records(records, lists))
-    return values.reshape(cameras * tiles, VALUES, TILE * TILE).transpose(0, 2, 1)
 
 
 def _bounds(lists: TileLists, cameras: int) -> Int[Array, "camera 1 bound"]:
@@ -126,13 +139,13 @@ def _sorted_records(records: Array, lists: TileLists) -> Float[Array, "chunk row
     return padded[splat].reshape(-1, CHUNK_ROWS, LANES)
 
 
-def _blend_tile(bounds: Any, records: Any, values: Any, arrived: Any, arrivals: Any, *, columns: int) -> None:
+def _blend_tile(bounds: Any, records: Any, planes: Any, arrived: Any, arrivals: Any, *, columns: int) -> None:
     """One grid step.
 
     Args:
         bounds: in scalar memory, of this camera's lists: (1, 1, tiles + 1).
         records: in main memory: (chunk, row, lane).
-        values: of this tile: (1, 1, VALUES, SUBLANES, LANES).
+        planes: of the image, this tile and its neighbours of a block: (1, VALUES, TILE, LANES).
         arrived: records in scalar memory: (slot, row, lane).
         arrivals: a semaphore for each slot.
         columns: tiles in a row of the image.
@@ -194,18 +207,30 @@ def _blend_tile(bounds: Any, records: Any, values: Any, arrived: Any, arrivals: 
     def _() -> None:
         transfer(passed, slot_of(passed)).wait()
 
-    for i in range(VALUES):
-        values[0, 0, i] = pixels[1 + i]
+    _store(pixels, planes, lax.rem(lax.rem(tile, columns), ACROSS))
 
 
 def _pixel_centres(tile: Array, columns: int) -> tuple[Array, Array]:
-    """Centres of a tile's pixels on the image, row by row in one vector register."""
+    """Centres of a tile's pixels on the image: bands of eight rows lie side by side in one vector register."""
     sublane = lax.broadcasted_iota(jnp.int32, (SUBLANES, LANES), 0)
     lane = lax.broadcasted_iota(jnp.int32, (SUBLANES, LANES), 1)
-    pixel = sublane * LANES + lane
-    x = lax.rem(tile, columns) * TILE + lax.rem(pixel, TILE)
-    y = lax.div(tile, columns) * TILE + lax.div(pixel, TILE)
+    x = lax.rem(tile, columns) * TILE + lax.rem(lane, TILE)
+    y = lax.div(tile, columns) * TILE + lax.div(lane, TILE) * SUBLANES + sublane
     return x.astype(jnp.float32) + 0.5, y.astype(jnp.float32) + 0.5
+
+
+def _store(pixels: Pixels, planes: Any, place: Array) -> None:
+    """Lay a tile's bands of rows below each other, at its place among the tiles of a block of the image.
+
+    An image laid out by XLA instead takes several times its size in memory, for the sake of rows of 32 pixels.
+    """
+    lane = lax.broadcasted_iota(jnp.int32, (SUBLANES, LANES), 1)
+    own = lax.div(lane, TILE) == place
+    for band in range(TILE // SUBLANES):
+        rows = slice(band * SUBLANES, (band + 1) * SUBLANES)
+        shift = lax.rem(place + (ACROSS - band), ACROSS) * TILE
+        for i, value in enumerate(pixels[1:]):
+            planes[0, i, rows] = jnp.where(own, pltpu.roll(value, shift, 1), planes[0, i, rows])
 
 
 def _blend_splat(record: list[Array], live: Array, x: Array, y: Array, pixels: Pixels) -> Pixels:

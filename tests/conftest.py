@@ -8,6 +8,8 @@ import pathlib
 _FLAGS = ["--xla_backend_optimization_level=0"]
 if tuple(int(part) for part in importlib.metadata.version("jaxlib").split(".")[:2]) < (0, 11):
     _FLAGS.append("--xla_cpu_use_fusion_emitters=false")  # later releases know no such flag and abort
+# With libtpu installed JAX would ask the network for a TPU's metadata.
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS]).strip()
 
 import pytest  # noqa: E402

@@ -11,9 +11,10 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from jaxrecon.kernels.arena import CLUSTER, Arena, Clusters, Views
+from jaxrecon.kernels.gpu import launch
 from jaxrecon.kernels.gpu.launch import Program
 from jaxrecon.kernels.projection import project
-from jaxrecon.kernels.raster import MAXIMUM_EXTENT, RasterConfig
+from jaxrecon.kernels.raster import DEFAULT_RASTER, MAXIMUM_EXTENT, RasterConfig
 from jaxrecon.kernels.selection import drawn_gaussians, scene_bounds
 
 SIDE = 8  # pixels of a tile's side; a thread draws a pixel
@@ -21,7 +22,7 @@ REGION = (4, 8)  # tiles across and down that share a list
 RECORD, GRADIENT = 16, 12  # floats, as splat.cu lays them out
 STRETCH = 16  # pairs; capacities are a multiple
 FEWEST_DEPTH_BITS = 12
-FEW_CAMERAS, RUN_OF_FEW, RUN_OF_MANY = 4, 2, 64
+FEW_CAMERAS, RUN_OF_FEW, RUN_OF_MANY = 4, 2, 128
 MOST_PAIRS = 280_000_000  # drawn at once; each takes 24 bytes
 
 Sums = tuple[
@@ -170,7 +171,9 @@ def _forward(
     return (*images, lists.overflow, lists.pairs), (arena, views, detail, lists, images)
 
 
-def _backward(antialiased: bool, config: RasterConfig, residuals: tuple, cotangents: tuple) -> tuple[Arena, Views, Array]:
+def _backward(
+    antialiased: bool, config: RasterConfig, residuals: tuple, cotangents: tuple
+) -> tuple[Arena, Views, Array]:
     arena, views, detail, lists, images = residuals
     plan = make_plan(arena, views, antialiased, config, paired=True)
     packed = pack(plan, arena, views, detail)
@@ -254,9 +257,8 @@ def make_plan(arena: Arena, views: Views, antialiased: bool, config: RasterConfi
 def pack(plan: Plan, arena: Arena, views: Views, detail: Float[Array, ""]) -> Packed:
     """Lay the inputs out as the kernels read them; a Gaussian that is not finite gets opacity zero."""
     sh = arena.sh.reshape(arena.count, -1)
-    operands = (arena.means, arena.quaternions, arena.scales, arena.opacities, sh, arena.group.astype(jnp.int32))
-    shape = jax.ShapeDtypeStruct((arena.count, RECORD), jnp.float32)
-    records = plan.program.run("pack", -(-arena.count // 256), 256, operands, [shape])[0]
+    # With a gradient to come the parameters may be others than those that were packed beforehand.
+    records = pack_records(plan, arena) if arena.packed is None or plan.paired else arena.packed
     pose = views.camera_from_group[..., :3, :]
     place = -jnp.einsum("cgij,cgi->cgj", pose[..., :3], pose[..., 3])
     valid = views.group_valid[..., None].astype(jnp.float32)
@@ -272,11 +274,31 @@ def pack(plan: Plan, arena: Arena, views: Views, detail: Float[Array, ""]) -> Pa
     table = jnp.concatenate(
         [
             clusters.centre, clusters.radius[:, None], clusters.cell, clusters.parent, clusters.near[:, None],
-            clusters.far[:, None], clusters.group[:, None].astype(jnp.float32), jnp.zeros_like(clusters.radius)[:, None],
+            clusters.far[:, None], clusters.group[:, None].astype(jnp.float32), jnp.zeros((clusters.far.shape[0], 1)),
         ],
         axis=1,
     )  # fmt: skip
     return Packed(records, sh, poses, _pack_cameras(arena, views, detail), table)
+
+
+def pack_records(plan: Plan, arena: Arena) -> Float[Array, "n 16"]:
+    """Gaussians as the kernels read them."""
+    sh = arena.sh.reshape(arena.count, -1)
+    operands = (arena.means, arena.quaternions, arena.scales, arena.opacities, sh, arena.group.astype(jnp.int32))
+    shape = jax.ShapeDtypeStruct((arena.count, RECORD), jnp.float32)
+    return plan.program.run("pack", -(-arena.count // 256), 256, operands, [shape])[0]
+
+
+def prepack(arena: Arena) -> Arena:
+    """Do once what every drawing of an arena would do again, for one that does not change.
+
+    A drawing with a gradient ignores it. Where there is no NVIDIA GPU the arena is returned as it is.
+    """
+    if launch.why_no_gpu():
+        return arena
+    none = Views(jnp.eye(4)[None, None], jnp.ones((1, 1), bool), jnp.ones((1, 4)), width=SIDE, height=SIDE)
+    plan = make_plan(dataclasses.replace(arena, scene_start=None), none, False, DEFAULT_RASTER, paired=False)
+    return dataclasses.replace(arena, packed=jax.jit(partial(pack_records, plan))(arena))
 
 
 def _pack_cameras(arena: Arena, views: Views, detail: Array) -> Float[Array, "camera 16"]:
@@ -286,9 +308,7 @@ def _pack_cameras(arena: Arena, views: Views, detail: Array) -> Float[Array, "ca
     limits = jnp.stack([low[:, 0], high[:, 0], low[:, 1], high[:, 1]], axis=1)
     first, end = (lax.bitcast_convert_type(bound, jnp.float32)[:, None] for bound in scene_bounds(arena, views))
     detail_column = jnp.broadcast_to(jnp.asarray(detail, jnp.float32), (views.count, 1))
-    return jnp.concatenate(
-        [views.intrinsics, first, end, detail_column, limits, jnp.zeros((views.count, 5))], axis=1
-    )
+    return jnp.concatenate([views.intrinsics, first, end, detail_column, limits, jnp.zeros((views.count, 5))], axis=1)
 
 
 def bound_clusters(arena: Arena) -> Clusters:
@@ -336,14 +356,15 @@ def emit_pairs(plan: Plan, packed: Packed, counts: Array, offsets: Array, total:
         results += [pairs, slots, slots]
         aliases = {6: 4}
     keys, *others = plan.program.run("emit", plan.cameras * plan.runs, CLUSTER, operands, results, aliases)
-    operands = (total[None], keys)
-    keys = plan.program.run("fill_rest", min(-(-plan.pairs // 256), 2048), 256, operands, [results[0]], {1: 0})[0]
+    unfilled = (total[None], keys)
+    keys = plan.program.run("fill_rest", min(-(-plan.pairs // 256), 2048), 256, unfilled, [results[0]], {1: 0})[0]
     return [keys, *others]
 
 
 def sort_pairs(keys: Array, payloads: Array) -> tuple[Array, Array]:
     """By region, then depth as far as the key holds it."""
-    return lax.sort((keys, payloads), num_keys=1, is_stable=True)
+    keys, payloads = lax.sort((keys, payloads), num_keys=1, is_stable=True)
+    return keys, payloads
 
 
 def order_pairs(plan: Plan, packed: Packed, keys: Array, payloads: Array, gaussian_of_pair: Array) -> list[Array]:

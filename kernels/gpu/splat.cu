@@ -503,13 +503,10 @@ __device__ __forceinline__ void prepare(Batch& batch, int slot, int gaussian, co
     unsigned upper = 0, lower = 0;
 #pragma unroll
     for (int row = 0; row < SIDE; ++row) {
-        int first, last;
         const float dy = top + row + 0.5f - ellipse.v;
         const float middle = fmaf(ellipse.slope, dy, ellipse.u) - left - 0.5f, half = ellipse.half_width(dy);
-        first = (int)fminf(fmaxf(ceilf(middle - half), 0.0f), (float)SIDE);
-        last = (int)fminf(fmaxf(floorf(middle + half), -1.0f), SIDE - 1.0f);
-        const bool within = top + row >= ellipse.first_row && top + row <= ellipse.last_row && last >= first;
-        const unsigned covered = within ? (2u << last) - (1u << first) : 0u;
+        const int first = max(__float2int_ru(middle - half), 0), last = min(__float2int_rd(middle + half), SIDE - 1);
+        const unsigned covered = first <= last ? (2u << last) - (1u << first) : 0u;
         if (row < SIDE / 2) upper |= covered << (SIDE * row);
         else lower |= covered << (SIDE * (row - SIDE / 2));
     }
@@ -537,10 +534,17 @@ struct Pixel {
     float transmittance, red, green, blue, depth;  // transmittance is negative once the pixel has stopped
 };
 
-// Blend the splats that cover a thread's pixel, near to far; bit i is splat `from` + i.
-__device__ __forceinline__ void blend_pixel(Pixel& pixel, unsigned covering, const Batch& batch, int from, float x,
+// Blend the splats that cover a thread's pixel, near to far; bit i of `covering` is splat i, then come those of `rest`.
+__device__ __forceinline__ void blend_pixel(Pixel& pixel, unsigned covering, unsigned rest, const Batch& batch, float x,
                                             float y) {
-    while (covering && pixel.transmittance > 0.0f) {
+    int from = 0;
+    while ((covering | rest) && pixel.transmittance > 0.0f) {
+        // A lane goes on to the second half when it is done with the first, whatever its neighbours do.
+        if (!covering) {
+            covering = rest;
+            rest = 0;
+            from = WARP;
+        }
         const int slot = from + __ffs(covering) - 1;
         covering &= covering - 1;
         const float4 place = batch.place[slot], weight = batch.weight[slot];
@@ -607,9 +611,8 @@ blend(const float4* records, const float* sh, const float* poses, const Camera* 
         else
             batch.cover[0][thread] = batch.cover[1][thread] = 0;
         __syncthreads();
-#pragma unroll
-        for (int from = 0; from < PIXELS; from += WARP)
-            blend_pixel(pixel, transpose(batch.cover[warp][from + lane], lane), batch, from, x, y);
+        const unsigned first = transpose(batch.cover[warp][lane], lane);
+        blend_pixel(pixel, first, transpose(batch.cover[warp][WARP + lane], lane), batch, x, y);
         return __syncthreads_or(pixel.transmittance > 0.0f) != 0;
     };
 #if PAIRED

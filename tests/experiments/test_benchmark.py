@@ -12,20 +12,22 @@ from benchmark_rows import OPTIONAL, REQUIRED, BenchmarkError, check_row, make_r
 from benchmark_timing import Timing, measure
 from gsplat_peer import GsplatPeer, PeerError
 from rasterizer_quality import box_filtered, psnr
-from rasterizer_suite import SPECS, Inputs, RasterizerBench, RowSpec
+from rasterizer_specs import SPECS, RowSpec
+from rasterizer_suite import Inputs, RasterizerBench
 from splat_street import actor_poses, road_cameras, street
 
 STAND_INS = pathlib.Path(__file__).with_name("stand_ins")
 TINY = RowSpec("tiny", "exact", 2, 16, 8, 200, device="cpu", sets=1, shown=2)
 
 
-@pytest.fixture
-def stand_in(monkeypatch):
+@pytest.fixture(scope="module")
+def stand_in():
     """A peer whose torch and gsplat are stand-ins on NumPy."""
-    monkeypatch.setenv("PYTHONPATH", str(STAND_INS))
-    peer = GsplatPeer()
-    yield peer
-    peer.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(STAND_INS))
+        peer = GsplatPeer()
+        yield peer
+        peer.close()
 
 
 class AskedOnCpu(RasterizerBench):
@@ -70,6 +72,7 @@ def test_peer_sees_what_we_draw(stand_in, form, expected):
     if form == "exact":
         assert answer.notes["forms"]["not packed, 4 cameras a call"] == "out of memory"
         assert answer.notes["form"] == "packed, 4 cameras a call"
+        assert isinstance(answer.timing.by_input, tuple)
     if form == "gradient":
         # The stand-in's gradient is zero: any other is infinitely far from it, relatively.
         assert set(quality["gradient_relative_l2_against_gsplat"]) == {
@@ -142,12 +145,23 @@ def test_a_peer_that_cannot_start_says_so(tmp_path):
     peer.close()
 
 
-def test_short_calls_are_timed_together():
+def test_every_call_is_waited_for_and_every_input_counts_alike():
     numbers: list[int] = []
-    timing = measure(numbers.append, lambda _: None, repeats=2, warmups=3)
-    assert timing.calls == 10 and timing.low <= timing.median <= timing.high
-    assert numbers == [0, 1, 2, 0, *range(10), *range(10, 20)]
-    assert isinstance(timing, Timing)
+    waits: list[int] = []
+    timing = measure(numbers.append, lambda _: waits.append(len(numbers)), repeats=4, inputs=3)
+    assert timing.low <= timing.median <= timing.high and isinstance(timing, Timing)
+    assert numbers[:13] == [*range(6), 0, *range(6)], "warm-up, one by which the rest is planned, samples"
+    assert waits[:8] == [6, *range(7, 14)], "one wait for all warm-up, then one for each call"
+    assert timing.samples == 6 and len(timing.by_input) == 3
+    assert timing.back_to_back is not None and timing.notes["ms_back_to_back"] == timing.back_to_back
+
+
+def test_long_calls_are_timed_less_often(monkeypatch):
+    clock = iter(np.arange(100.0))
+    monkeypatch.setattr("benchmark_timing.time.perf_counter", lambda: next(clock))
+    timing = measure(lambda _: None, lambda _: None, repeats=20)
+    assert (timing.median, timing.samples, timing.back_to_back) == (1000, 5, None)
+    assert timing.notes == {"samples": 5}
 
 
 def test_street_has_its_shares():

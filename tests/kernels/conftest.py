@@ -13,7 +13,7 @@ from jaxrecon.kernels.gpu import launch
 
 @pytest.fixture(autouse=True)
 def gpu_kernels(monkeypatch):
-    """Where there is no GPU, its kernels run in emulation, so that every test of the backend ``gpu`` runs everywhere."""
+    """Without a GPU its kernels run in emulation, so that every test of the backend ``gpu`` runs everywhere."""
     if launch.why_no_gpu():
         path = pathlib.Path(__file__).parent / "simt" / "emulator.py"
         spec = importlib.util.spec_from_file_location("simt_emulator", path)

@@ -10,7 +10,7 @@ from jaxrecon.kernels import RasterConfig, rasterize
 from jaxrecon.kernels.gpu import composite, launch, nvrtc
 
 RUN = launch.Program.run
-KERNEL_NAME = re.compile(r'\{name = \\22(\w+)\\22, kernel_type')  # as MLIR prints quotes
+KERNEL_NAME = re.compile(r"\{name = \\22(\w+)\\22, kernel_type")  # as MLIR prints quotes
 
 
 @pytest.fixture

@@ -106,7 +106,12 @@ def test_two_gaussians_blend_front_to_back_whatever_their_order(views, backend):
 
 @pytest.mark.parametrize(
     "count, width, height, tile, step, sh_degree, antialiased",
-    [(60, 32, 24, 8, 16, 0, False), (300, 45, 19, 8, 32, 1, True), (200, 20, 33, 4, 8, 3, False), (1, 8, 8, 16, 8, 2, True)],
+    [
+        (60, 32, 24, 8, 16, 0, False),
+        (300, 45, 19, 8, 32, 1, True),
+        (200, 20, 33, 4, 8, 3, False),
+        (1, 8, 8, 16, 8, 2, True),
+    ],
 )
 @pytest.mark.parametrize("backend", FAST)
 def test_backends_equal_the_reference_with_gradients(

@@ -94,7 +94,7 @@ def assert_same_images(actual, expected):
 
 @pytest.mark.parametrize(
     ("cameras", "count", "width", "height"),
-    [(1, 1, 32, 32), (2, 300, 75, 40), (3, 40, 20, 97), (1, 700, 64, 33)],
+    [(1, 1, 32, 32), (2, 300, 150, 40), (3, 40, 20, 97), (1, 700, 64, 33)],
 )
 def test_kernel_draws_the_definition(cameras, count, width, height):
     splats = random_splats(count, cameras, count, width, height)

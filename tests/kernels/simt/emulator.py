@@ -28,7 +28,8 @@ def library(constants: tuple[tuple[str, int], ...]) -> ctypes.CDLL:
     text = HEADER.read_text() + launch.SOURCE.read_text() + repr(constants)
     built = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.so"
     if not built.exists():
-        partial = tempfile.NamedTemporaryFile(dir=folder, suffix=".so", delete=False)
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=".so", delete=False) as partial:
+            pass
         command = [compiler, "-O1", "-std=c++17", "-shared", "-fPIC", "-w", "-x", "c++", "-include", str(HEADER)]
         command += [f"-D{name}={value}" for name, value in constants] + [str(launch.SOURCE), "-o", partial.name]
         subprocess.run(command, check=True)

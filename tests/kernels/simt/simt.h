@@ -34,6 +34,8 @@ inline float __int_as_float(int i) { float f; memcpy(&f, &i, 4); return f; }
 inline int __popc(unsigned v) { return __builtin_popcount(v); }
 inline int __ffs(unsigned v) { return __builtin_ffs((int)v); }
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
+inline int __float2int_ru(float x) { return (int)fminf(fmaxf(ceilf(x), -2147483648.0f), 2147483520.0f); }
+inline int __float2int_rd(float x) { return (int)fminf(fmaxf(floorf(x), -2147483648.0f), 2147483520.0f); }
 inline float __logf(float x) { return logf(x); }
 inline int atomicAdd(int* p, int v) { const int old = *p; *p += v; return old; }
 inline unsigned atomicOr(unsigned* p, unsigned v) { const unsigned old = *p; *p |= v; return old; }
