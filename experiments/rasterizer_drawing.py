@@ -191,7 +191,7 @@ def peak_memory(arena: Arena, views: Views, look: Look, backend: str, config: Ra
 
 def stage_times(arena: Arena, views: Views, look: Look, config: RasterConfig, repeats: int) -> dict[str, Any]:
     """Milliseconds of the GPU rasterizer's stages, of as many cameras as it draws at once."""
-    from jaxrecon.kernels.gpu.composite import cameras_in_a_pass
+    from jaxrecon.kernels.gpu.plan import cameras_in_a_pass
     from jaxrecon.kernels.gpu.stages import time_stages
 
     together = min(views.count, cameras_in_a_pass(views, config))

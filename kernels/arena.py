@@ -15,7 +15,7 @@ class Clusters:
     A cell of a coarser level holds the merged content of the cells below it. A camera draws a cluster where its own
     cell is far enough to look small and the cell above it is not: with d(.) the distance from the camera to a cell's
     cube and f the larger focal length in pixels, where f * near <= detail * d(cell) and detail * d(parent) < f * far.
-    Cells nest and a cluster's ``far`` is the ``near`` of the cluster above, so every place is drawn at exactly one level.
+    Cells nest and a cluster's ``far`` is the ``near`` of the cluster above: every place is drawn at exactly one level.
 
     Attributes:
         centre: centre of a sphere around everything in the cluster, in the frame of its group, metres.

@@ -12,7 +12,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.kernels.arena import CLUSTER, Arena, Views, check_structure
 from jaxrecon.kernels.gpu import launch
-from jaxrecon.kernels.gpu.composite import cameras_in_a_pass, rasterize_gpu
+from jaxrecon.kernels.gpu.composite import rasterize_gpu
+from jaxrecon.kernels.gpu.plan import cameras_in_a_pass
 from jaxrecon.kernels.projection import project
 from jaxrecon.kernels.raster import DEFAULT_RASTER, Raster, RasterConfig
 from jaxrecon.kernels.reference import composite_reference

@@ -126,9 +126,7 @@ def _forward(records: Array, lists: TileLists, grid: Grid, interpret: Interpret)
 def _bounds(lists: TileLists, cameras: int) -> Int[Array, "camera 1 bound"]:
     """Where in the sorted pairs each tile of a camera starts and the last one ends."""
     ends = (lists.start + lists.length).reshape(cameras, 1, -1)
-    bounds = jnp.concatenate([lists.start.reshape(cameras, 1, -1)[..., :1], ends], axis=-1)
-    # Pairs beyond the capacity do not exist; their cameras are flagged.
-    return jnp.minimum(bounds, lists.splat.shape[0])
+    return jnp.concatenate([lists.start.reshape(cameras, 1, -1)[..., :1], ends], axis=-1)
 
 
 def _sorted_records(records: Array, lists: TileLists) -> Float[Array, "chunk row lane"]:

@@ -15,8 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxrecon.scene.colour_fit import blend_matrix, fit_colours
 from jaxrecon.scene.merging import Moments, merge, principal_axes
 from jaxrecon.scene.scene import Scene
+from jaxrecon.scene.voxels import labels, merge_owners
 
 FAINTEST = 1 / 255  # opacity below which a Gaussian is never drawn
 REACH = 3.33  # standard deviations beyond which a Gaussian is not drawn
@@ -144,6 +146,7 @@ def build_levels(scene: Scene, config: LevelsConfig = DEFAULT_LEVELS) -> Levels:
     # All divisions of space derive from one rounding, so that they nest exactly.
     finest = np.floor((raw.means - origin) / config.finest).astype(np.int64)
     grid = finest // config.smallest_cell
+    seen = blend_matrix(raw.means, raw.group, raw) @ raw.sh[:, 0]
     levels: list[_Level] = []
     exponents = np.zeros(len(grid), np.int64)
     for index in range(0 if config.raw else 1, config.levels + 1):
@@ -152,8 +155,9 @@ def build_levels(scene: Scene, config: LevelsConfig = DEFAULT_LEVELS) -> Levels:
             voxel, owner, merged = 0.0, np.arange(len(grid)), raw
         else:
             voxel = config.finest * 2.0**level
-            owner = _labels(raw.group, finest >> level)
+            owner = merge_owners(raw, finest >> level, grid >> level, voxel)
             merged = merge(raw, owner, config.spread)
+            merged.sh[:, 0] = fit_colours(raw, owner, merged, seen)
         corner = np.zeros((len(merged.means), 3), np.int64)
         corner[owner] = grid
         # A cell contains the finer cells at its place.
@@ -205,21 +209,11 @@ def _drawable(scene: Scene) -> Moments:
     return Moments(means, covariances, opacities, sh, np.asarray(scene.group, np.int64)[kept])
 
 
-def _labels(*columns: np.ndarray) -> np.ndarray:
-    """Numbers 0, 1, ... for the distinct rows of integer columns, one a row."""
-    table = np.column_stack(columns)
-    label = np.zeros(len(table), np.int64)
-    for column in (table - table.min(axis=0)).T:
-        # Numbering anew after each column keeps the product of ranges from overflowing.
-        label = np.unique(label * (int(column.max()) + 1) + column, return_inverse=True)[1].reshape(-1)
-    return label
-
-
 def _grow_cells(corner: np.ndarray, group: np.ndarray, exponent: np.ndarray, largest: int, cluster: int) -> np.ndarray:
     """Double cells, eight into one, wherever the content then fits into far fewer clusters."""
     for larger in range(int(exponent.min()) + 1, largest + 1):
-        cell = _labels(group, corner >> exponent[:, None], exponent)
-        double = _labels(group, corner >> larger)
+        cell = labels(group, corner >> exponent[:, None], exponent)
+        double = labels(group, corner >> larger)
         content = np.bincount(cell)
         above = np.zeros(len(content), np.int64)
         above[cell] = double
@@ -235,7 +229,7 @@ def _lay_out(
 ) -> Levels:
     """A level's Gaussians cell by cell, each cell filled up to whole clusters with slots that draw nothing."""
     merged, corner, exponent = level.merged, level.corner, level.exponent
-    cell = _labels(merged.group, corner >> exponent[:, None], exponent)
+    cell = labels(merged.group, corner >> exponent[:, None], exponent)
     order = np.lexsort((_curve(merged.means, origin, unit * 2.0**level.unit / 8), cell))
     lengths = np.bincount(cell)
     first = np.cumsum(lengths) - lengths

@@ -9,17 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrecon.kernels.arena import Arena, Views
-from jaxrecon.kernels.gpu.composite import (
-    blend,
-    count_pairs,
-    emit_pairs,
-    make_lists,
-    make_plan,
-    order_pairs,
-    pack,
-    schedule,
-    sort_pairs,
-)
+from jaxrecon.kernels.gpu.composite import blend, schedule
+from jaxrecon.kernels.gpu.lists import count_pairs, emit_pairs, make_lists, order_pairs, sort_pairs
+from jaxrecon.kernels.gpu.packing import pack
+from jaxrecon.kernels.gpu.plan import make_plan
 from jaxrecon.kernels.raster import RasterConfig
 
 

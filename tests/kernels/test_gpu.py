@@ -7,7 +7,8 @@ import jax
 import pytest
 
 from jaxrecon.kernels import RasterConfig, rasterize
-from jaxrecon.kernels.gpu import composite, launch, nvrtc
+from jaxrecon.kernels.gpu import launch, nvrtc
+from jaxrecon.kernels.gpu import plan as planning
 
 RUN = launch.Program.run
 KERNEL_NAME = re.compile(r"\{name = \\22(\w+)\\22, kernel_type")  # as MLIR prints quotes
@@ -17,7 +18,7 @@ KERNEL_NAME = re.compile(r"\{name = \\22(\w+)\\22, kernel_type")  # as MLIR prin
 def plan(views, cloud, request):
     paired = getattr(request, "param", False)
     view = views(96, 64, cameras=1024)
-    return composite.make_plan(
+    return planning.make_plan(
         cloud(jax.random.key(0), 300, 3), view, False, RasterConfig(pairs_per_camera=1000), paired
     )
 
@@ -68,9 +69,9 @@ def test_off_a_gpu_the_backend_refuses_with_the_reason(views, cloud, monkeypatch
 
 def test_too_many_cameras_for_the_sort_key_are_drawn_in_passes(views, cloud):
     view = views(96, 64, cameras=1024)
-    few = composite.cameras_in_a_pass(view, RasterConfig(pairs_per_camera=10_000))
-    many = composite.cameras_in_a_pass(view, RasterConfig(pairs_per_camera=1_000_000))
+    few = planning.cameras_in_a_pass(view, RasterConfig(pairs_per_camera=10_000))
+    many = planning.cameras_in_a_pass(view, RasterConfig(pairs_per_camera=1_000_000))
     assert few == 1024 and 64 < many < 512
     huge = views(1600, 1600, cameras=40_000)
     with pytest.raises(ValueError, match="bits of a sort key for depth; expected at least 12"):
-        composite.make_plan(cloud(jax.random.key(0), 4), huge, False, RasterConfig(), False)
+        planning.make_plan(cloud(jax.random.key(0), 4), huge, False, RasterConfig(), False)

@@ -161,9 +161,7 @@ def psnr(images: np.ndarray, reference: np.ndarray) -> float:
 @pytest.mark.parametrize("smooth", [False, True])
 def test_levels_are_closer_to_the_supersampled_drawing_than_exact_drawing(smooth):
     random = np.random.default_rng(3)
-    means = np.stack(
-        [random.uniform(15, 60, 3000), random.uniform(-12, 12, 3000), random.normal(0, 0.05, 3000)], axis=1
-    )
+    means = np.stack([random.uniform(15, 45, 3000), random.uniform(-8, 8, 3000), random.normal(0, 0.05, 3000)], axis=1)
     waves = 0.5 + 0.4 * np.sin(means * [0.4, 0.5, 1.0] + [0, 1, 2])
     scene = make_scene(means, 0.15, 0.8, waves if smooth else random.uniform(size=(3000, 3)))
     positions = [[0.0, 0.0, 4.0], [5.0, 3.0, 3.0]]
@@ -171,12 +169,13 @@ def test_levels_are_closer_to_the_supersampled_drawing_than_exact_drawing(smooth
     views, config = views_at(positions), RasterConfig(pairs_per_camera=30000)
     exact = rasterize(scene_arena(scene), views, backend="xla", config=config)
     levels = build_levels(scene, SMALL)
-    coarse = rasterize(levels_arena(levels), views, antialiased=True, detail=2.0, backend="xla", config=config)
+    coarse = rasterize(levels_arena(levels), views, antialiased=True, detail=3.0, backend="xla", config=config)
     quality = psnr(np.asarray(coarse.rgb), reference[..., :3])
-    assert quality > psnr(np.asarray(exact.rgb), reference[..., :3]) + 2
-    assert quality > 27
-    assert np.all(3 * coarse.pairs < 2 * exact.pairs)
-    assert abs(np.mean(coarse.alpha) - np.mean(reference[..., 3])) < 0.01
+    # Seen: 35.5 and 36.7 dB, exact 27.3 and 25.0; with spread 0 the surface has holes, 32 dB and 0.007 less alpha.
+    assert quality > psnr(np.asarray(exact.rgb), reference[..., :3]) + 5
+    assert quality > 34
+    assert np.all(2 * coarse.pairs < exact.pairs)
+    assert abs(np.mean(coarse.alpha) - np.mean(reference[..., 3])) < 0.004
 
 
 def test_actors_keep_to_their_groups():
