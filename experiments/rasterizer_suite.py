@@ -35,7 +35,7 @@ from jaxrecon.render import levels_arena
 from jaxrecon.scene import build_levels, join_levels
 from jaxrecon.scene.gaussians import SH_C0
 
-POLICY_DETAIL = 3.0  # pixels that a merged cell may cover
+POLICY_DETAIL = 3.5  # pixels that a merged cell may cover
 POLICY_ANTIALIASED = True  # whether opacities make up for the blur
 POLICY = Look(POLICY_DETAIL, POLICY_ANTIALIASED)
 Measured = tuple[Timing, Answer | None, dict[str, Any]]

@@ -8,8 +8,9 @@ import pathlib
 _FLAGS = ["--xla_backend_optimization_level=0"]
 if tuple(int(part) for part in importlib.metadata.version("jaxlib").split(".")[:2]) < (0, 11):
     _FLAGS.append("--xla_cpu_use_fusion_emitters=false")  # later releases know no such flag and abort
-# With libtpu installed JAX would ask the network for a TPU's metadata.
-os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+# The TPU's compiler is installed for its tests; without an accelerator JAX shall not look for one, nor ask the network.
+if not any(pathlib.Path(device).exists() for device in ("/dev/nvidiactl", "/dev/accel0", "/dev/vfio/0")):
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS]).strip()
 
 import pytest  # noqa: E402

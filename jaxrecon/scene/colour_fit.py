@@ -42,7 +42,7 @@ def blend_matrix(places: Float[np.ndarray, "n 3"], group: Int[np.ndarray, " n"],
         for i in range(3):
             for j in range(3):
                 falloff += 0.5 * offset[..., i] * offset[..., j] * precision[near, i, j]
-        falloff -= np.log(gaussians.opacities[near])
+        falloff -= np.log(np.maximum(gaussians.opacities[near], 1e-12))
         falloff[gaussians.group[near] != group[some, None]] = np.inf
         share = np.exp(falloff.min(axis=1, keepdims=True) - falloff)
         columns.append(near.reshape(-1))

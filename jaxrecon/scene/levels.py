@@ -1,9 +1,9 @@
 """The policy-resolution form of a scene: Gaussians merged into ever coarser ones, chosen by distance when drawn.
 
-A level's Gaussians are those of the scene that share a voxel, merged so that colour, position, covariance and the light
-that they hold back are kept. Levels double the voxel. Each is cut into cells, cubes that nest from level to level, and
-a cell's Gaussians lie in runs ("clusters") that a renderer draws or leaves out as a whole: where its voxel covers some
-pixels a cell is drawn, above it nothing and below it nothing.
+A level's Gaussians are those of the scene that share a voxel, merged so that position, covariance and the light that
+they hold back are kept, and so that their blend keeps the scene's colours. Levels double the voxel. Each is cut into
+cells, cubes that nest from level to level, and a cell's Gaussians lie in runs ("clusters") that a renderer draws or
+leaves out as a whole: where its voxel covers some pixels a cell is drawn, above it nothing and below it nothing.
 """
 
 import dataclasses
@@ -18,7 +18,6 @@ from jaxtyping import Array, Float, Int
 from jaxrecon.scene.colour_fit import blend_matrix, fit_colours
 from jaxrecon.scene.merging import Moments, merge, principal_axes
 from jaxrecon.scene.scene import Scene
-from jaxrecon.scene.voxels import labels, merge_owners
 
 FAINTEST = 1 / 255  # opacity below which a Gaussian is never drawn
 REACH = 3.33  # standard deviations beyond which a Gaussian is not drawn
@@ -155,7 +154,7 @@ def build_levels(scene: Scene, config: LevelsConfig = DEFAULT_LEVELS) -> Levels:
             voxel, owner, merged = 0.0, np.arange(len(grid)), raw
         else:
             voxel = config.finest * 2.0**level
-            owner = merge_owners(raw, finest >> level, grid >> level, voxel)
+            owner = _labels(raw.group, finest >> level)
             merged = merge(raw, owner, config.spread)
             merged.sh[:, 0] = fit_colours(raw, owner, merged, seen)
         corner = np.zeros((len(merged.means), 3), np.int64)
@@ -209,11 +208,21 @@ def _drawable(scene: Scene) -> Moments:
     return Moments(means, covariances, opacities, sh, np.asarray(scene.group, np.int64)[kept])
 
 
+def _labels(*columns: np.ndarray) -> np.ndarray:
+    """Numbers 0, 1, ... for the distinct rows of integer columns, one a row."""
+    table = np.column_stack(columns)
+    label = np.zeros(len(table), np.int64)
+    for column in (table - table.min(axis=0)).T:
+        # Numbering anew after each column keeps the product of ranges from overflowing.
+        label = np.unique(label * (int(column.max()) + 1) + column, return_inverse=True)[1].reshape(-1)
+    return label
+
+
 def _grow_cells(corner: np.ndarray, group: np.ndarray, exponent: np.ndarray, largest: int, cluster: int) -> np.ndarray:
     """Double cells, eight into one, wherever the content then fits into far fewer clusters."""
     for larger in range(int(exponent.min()) + 1, largest + 1):
-        cell = labels(group, corner >> exponent[:, None], exponent)
-        double = labels(group, corner >> larger)
+        cell = _labels(group, corner >> exponent[:, None], exponent)
+        double = _labels(group, corner >> larger)
         content = np.bincount(cell)
         above = np.zeros(len(content), np.int64)
         above[cell] = double
@@ -229,7 +238,7 @@ def _lay_out(
 ) -> Levels:
     """A level's Gaussians cell by cell, each cell filled up to whole clusters with slots that draw nothing."""
     merged, corner, exponent = level.merged, level.corner, level.exponent
-    cell = labels(merged.group, corner >> exponent[:, None], exponent)
+    cell = _labels(merged.group, corner >> exponent[:, None], exponent)
     order = np.lexsort((_curve(merged.means, origin, unit * 2.0**level.unit / 8), cell))
     lengths = np.bincount(cell)
     first = np.cumsum(lengths) - lengths

@@ -6,6 +6,7 @@ import pytest
 from jaxrecon.kernels import CLUSTER, RasterConfig, Views, rasterize, validate_arena
 from jaxrecon.kernels.selection import chosen_clusters
 from jaxrecon.render import levels_arena, scene_arena
+from jaxrecon.scene.colour_fit import blend_matrix, fit_colours
 from jaxrecon.scene.gaussians import SH_C0, Gaussians
 from jaxrecon.scene.levels import FAINTEST, LevelsConfig, build_levels, join_levels
 from jaxrecon.scene.merging import Moments, merge, principal_axes
@@ -144,6 +145,47 @@ def test_principal_axes_rebuild_the_covariance():
     rebuilt = np.einsum("ijn,nj,kjn->nik", rotation, scales**2, rotation)
     np.testing.assert_allclose(rebuilt, covariances, atol=1e-9)
     assert (scales > 0).all()
+
+
+def moments_of(means, colours, deviation=0.3, group=0) -> Moments:
+    """Balls of one size and opacity with view-independent colours."""
+    n = len(means)
+    covariances = np.tile(deviation**2 * np.eye(3), (n, 1, 1))
+    return Moments(means, covariances, np.full(n, 0.5), colours[:, None], np.broadcast_to(group, (n,)))
+
+
+def test_a_blend_is_a_share_by_opacity_and_falloff_within_the_group():
+    two = moments_of(np.array([[0.0, 0, 0], [0.6, 0, 0]]), np.zeros((2, 3)))
+    two = two._replace(opacities=np.array([0.5, 0.25]))
+    places = np.array([[0.3, 0, 0], [0.1, 0, 0]])
+    blend = blend_matrix(places, np.zeros(2, int), two).toarray()
+    variance = 0.09 * 1.06 + 1e-12  # softened
+    falloff = np.exp(-0.5 * np.array([[0.09, 0.09], [0.01, 0.25]]) / variance) * [0.5, 0.25]
+    np.testing.assert_allclose(blend, falloff / falloff.sum(axis=1, keepdims=True), rtol=1e-9)
+    apart = blend_matrix(places, np.array([0, 4]), two._replace(group=np.array([0, 4]))).toarray()
+    np.testing.assert_array_equal(apart, np.eye(2))
+
+
+def test_fitted_colours_bring_back_contrast():
+    random = np.random.default_rng(0)
+    means = np.column_stack([random.uniform(0, 12, (2000, 2)), np.zeros(2000)])
+    colours = 0.5 + 0.2 * np.sin(1.6 * means[:, :1] + [0.0, 1.0, 2.0])
+    colours[:2] = [[0.1] * 3, [0.9] * 3]
+    parts = moments_of(means, colours, deviation=0.2)
+    owner = np.unique(np.floor(means[:, 0]) * 100 + np.floor(means[:, 1]), return_inverse=True)[1]
+    merged = merge(parts, owner, spread=3.0)
+    seen = blend_matrix(means, parts.group, parts) @ colours
+    blend = blend_matrix(means, parts.group, merged)
+    fitted = fit_colours(parts, owner, merged, seen)
+
+    def error(values):
+        return np.mean((blend @ values - seen) ** 2)
+
+    assert error(fitted) < 0.7 * error(merged.sh[:, 0])
+    assert fitted.min() >= 0.1 and fitted.max() <= 0.9, "no colour outside the range of the parts"
+    uniform = parts._replace(sh=np.full((2000, 1, 3), 0.4))
+    kept = fit_colours(uniform, owner, merge(uniform, owner, spread=3.0), np.full((2000, 3), 0.4))
+    np.testing.assert_allclose(kept, 0.4, atol=1e-12)
 
 
 def supersampled(scene: Scene, positions) -> np.ndarray:
