@@ -81,10 +81,13 @@ def make_lists(plan: Plan, packed: Packed) -> Lists:
     """Everything up to the blend."""
     with jax.named_scope("count"):
         counts = count_pairs(plan, packed)
-        ends = jnp.cumsum(counts.reshape(-1), dtype=jnp.int32)
-        offsets = ends - counts.reshape(-1)
-        ends_of_camera = ends.reshape(plan.cameras, plan.runs)[:, -1]
-        total = jnp.minimum(ends[-1], plan.pairs)
+        flat = counts.reshape(-1)
+        # What is needed may pass 2^31 though what there is room for does not.
+        with jax.enable_x64(True):
+            ends = jnp.cumsum(flat.astype(jnp.int64))
+            offsets = jnp.minimum(ends - flat, plan.pairs).astype(jnp.int32)
+            total = jnp.minimum(ends[-1], plan.pairs).astype(jnp.int32)
+            overflow = ends.reshape(plan.cameras, plan.runs)[:, -1] > plan.pairs
     with jax.named_scope("emit"):
         keys, payloads, *kept = emit_pairs(plan, packed, counts, offsets, total)
     empty = jnp.zeros(0, jnp.int32)
@@ -100,6 +103,6 @@ def make_lists(plan: Plan, packed: Packed) -> Lists:
         gaussian_of_pair=gaussian_of_pair,
         pair_start=pair_start,
         pair_count=pair_count,
-        overflow=ends_of_camera > plan.pairs,
-        pairs=jnp.diff(ends_of_camera, prepend=0),
+        overflow=overflow,
+        pairs=jnp.sum(counts, axis=1, dtype=jnp.int32),
     )
