@@ -96,6 +96,13 @@ class Views:
         """How many cameras there are."""
         return self.intrinsics.shape[0]
 
+    @property
+    def centres(self) -> Float[Array, "camera group 3"]:
+        """Where each camera is in the frame of each group, metres."""
+        # Not as a product of matrices: accelerators round the factors of those.
+        x, y, z = (self.camera_from_group[..., i, :3] * self.camera_from_group[..., i, 3:] for i in range(3))
+        return -(x + y + z)
+
 
 def check_structure(arena: Arena, views: Views) -> None:
     """Raise for shapes that do not fit together; runs while tracing, so it costs nothing afterwards.
@@ -103,7 +110,35 @@ def check_structure(arena: Arena, views: Views) -> None:
     Raises:
         ValueError: naming the field, what arrived and what was expected.
     """
+    check_gaussians(arena)
+    if views.count == 0:
+        raise ValueError("views holds 0 cameras; expected at least 1; without a camera skip the drawing")
+    if views.width < 1 or views.height < 1:
+        raise ValueError(f"an image of {views.width}x{views.height} pixels was asked for; expected at least 1x1")
+    cameras, groups = views.camera_from_group.shape[:2]
+    if groups == 0:
+        raise ValueError("views.camera_from_group poses 0 groups; expected at least 1, which the static world is")
+    if views.intrinsics.shape != (cameras, 4) or views.group_valid.shape != (cameras, groups):
+        raise ValueError(
+            f"{cameras} cameras with {groups} groups, but intrinsics {views.intrinsics.shape} and group_valid "
+            f"{views.group_valid.shape}; expected ({cameras}, 4) and ({cameras}, {groups})"
+        )
+    if (views.scene is None) != (arena.scene_start is None):
+        raise ValueError("views.scene and arena.scene_start go together: give both for several scenes, neither for one")
+
+
+def check_gaussians(arena: Arena) -> None:
+    """Raise for an arena whose shapes do not fit together.
+
+    Raises:
+        ValueError: naming the field, what arrived and what was expected.
+    """
     n, coefficients = arena.count, arena.sh.shape[1]
+    if n == 0:
+        raise ValueError(
+            "the arena holds 0 Gaussians; expected at least 1. To draw nothing give it slots of opacity 0, as "
+            "scene.empty(capacity) makes them"
+        )
     if coefficients not in (1, 4, 9, 16):
         raise ValueError(f"sh has {coefficients} coefficients; expected 1, 4, 9 or 16, for degree 0 to 3")
     shapes = {"quaternions": (n, 4), "scales": (n, 3), "opacities": (n,), "sh": (n, coefficients, 3), "group": (n,)}
@@ -117,16 +152,6 @@ def check_structure(arena: Arena, views: Views) -> None:
             raise ValueError(f"an arena with clusters holds {n} Gaussians; expected a multiple of {CLUSTER}")
         if arena.clusters.near.shape != (n // CLUSTER,):
             raise ValueError(f"{arena.clusters.near.shape[0]} clusters for {n} Gaussians; expected {n // CLUSTER}")
-    if views.width < 1 or views.height < 1:
-        raise ValueError(f"an image of {views.width}x{views.height} pixels was asked for; expected at least 1x1")
-    cameras, groups = views.camera_from_group.shape[:2]
-    if views.intrinsics.shape != (cameras, 4) or views.group_valid.shape != (cameras, groups):
-        raise ValueError(
-            f"{cameras} cameras with {groups} groups, but intrinsics {views.intrinsics.shape} and group_valid "
-            f"{views.group_valid.shape}; expected ({cameras}, 4) and ({cameras}, {groups})"
-        )
-    if (views.scene is None) != (arena.scene_start is None):
-        raise ValueError("views.scene and arena.scene_start go together: give both for several scenes, neither for one")
 
 
 def validate_arena(arena: Arena) -> None:

@@ -143,10 +143,8 @@ def _colour(arena: Arena, views: Views) -> Array:
     if degree == 0:
         colour = harmonics_colour(arena.sh, jnp.ones_like(arena.means), 0)
         return jnp.broadcast_to(colour, (*shape, 3))
-    rotation, translation = views.camera_from_group[..., :3, :3], views.camera_from_group[..., :3, 3]
-    centre = -jnp.einsum("cgij,cgi->cgj", rotation, translation)
     group = jnp.broadcast_to(arena.group, shape)
-    own_centre = jnp.take_along_axis(centre, group[..., None], axis=1)
+    own_centre = jnp.take_along_axis(views.centres, group[..., None], axis=1)
     return harmonics_colour(
         jnp.broadcast_to(arena.sh, (*shape, *arena.sh.shape[-2:])), arena.means - own_centre, degree
     )

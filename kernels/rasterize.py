@@ -124,7 +124,11 @@ def calibrate(
         batch: cameras of a later call (or of a pass of it), if they will be independent draws from the sweep; 0: they
             may all stand at the busier poses.
         headroom: of the capacities over what was needed.
+
+    Raises:
+        ValueError: as for ``rasterize``.
     """
+    check_structure(arena, views)
     pairs, clusters = [], []
     for first in range(0, views.count, cameras):
         index = np.minimum(first + np.arange(cameras), views.count - 1)

@@ -32,8 +32,7 @@ def drawn_gaussians(arena: Arena, views: Views, detail: Float[Array, ""]) -> Boo
 
 def chosen_clusters(clusters: Clusters, views: Views, detail: Float[Array, ""]) -> Bool[Array, "camera cluster"]:
     """Clusters at the level that suits their distance, by the rule that ``Clusters`` states."""
-    pose = views.camera_from_group[:, clusters.group]
-    position = -jnp.einsum("ckij,cki->ckj", pose[..., :3, :3], pose[..., :3, 3])
+    position = views.centres[:, clusters.group]
     focal = jnp.maximum(views.intrinsics[:, :1], views.intrinsics[:, 1:2])
     own = detail * distance_to_cube(position, clusters.cell)
     above = detail * distance_to_cube(position, clusters.parent)

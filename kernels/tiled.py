@@ -22,6 +22,8 @@ from jaxrecon.kernels.raster import MAXIMUM_ALPHA, MINIMUM_ALPHA, MINIMUM_TRANSM
 RECORD = 10  # mean (2), conic (3), opacity, colour (3), depth
 Walk = tuple[Array, Array, Array, Array]  # splats passed, transmittance, what lies behind, gradients
 VALUES = 5  # accumulated colour (3), depth and alpha
+# Accelerators round the factors of a product of matrices to 8 or 11 bits unless told otherwise.
+_product = partial(jnp.einsum, precision="highest")
 
 
 @flax.struct.dataclass
@@ -165,13 +167,13 @@ def blend_backward(grid: Grid, residuals: tuple[Array, TileLists, Array], cotang
             before, kept, transmittance = _transmittances(alpha, transmittance)
             weights = jnp.where(kept, alpha * before, 0.0)
             splat_values = _values(record)
-            shade = jnp.einsum("bsv,bpv->bsp", splat_values, g)
+            shade = _product("bsv,bpv->bsp", splat_values, g)
             contribution = weights * shade
             passed_by = jnp.cumsum(contribution, axis=1)
             d_alpha = before * shade - (behind[:, None] - passed_by) / (1 - alpha)
             blends = kept & (alpha > 0)
             d_alpha = jnp.where(blends & (alpha < MAXIMUM_ALPHA), d_alpha, 0.0)
-            d_values = jnp.einsum("bsp,bpv->bsv", weights, g)
+            d_values = _product("bsp,bpv->bsv", weights, g)
             d_record = _record_gradient(record, d_alpha * gaussian, d_alpha * alpha, d_values, offset, pixels)
             slot = jnp.where(live, start[:, None] + passed + jnp.arange(grid.step), capacity)
             gradients = gradients.at[slot].set(d_record, mode="drop", unique_indices=True)
@@ -275,7 +277,8 @@ def _record_gradient(
     tile's centre, so that every sum over pixels is one matrix product.
     """
     x, y = pixels[:, 0], pixels[:, 1]
-    moments = d_exponent @ jnp.stack([jnp.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
+    powers = jnp.stack([jnp.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
+    moments = _product("bsp,pm->bsm", d_exponent, powers)
     one, mx, my, mxx, mxy, myy = (moments[..., i] for i in range(6))
     u, v = offset[..., 0], offset[..., 1]
     dx, dy = mx - u * one, my - v * one

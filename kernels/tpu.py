@@ -82,9 +82,7 @@ def _blend_backward(
 ) -> tuple[Array, TileLists]:
     records, lists, planes = residuals
     values, cotangent = (_planes_to_tiles(one, grid) for one in (planes, cotangent))
-    # A TPU rounds the factors of a product of matrices to bfloat16 unless told otherwise.
-    with jax.default_matmul_precision("highest"):
-        return blend_backward(grid, (records, lists, values), cotangent)
+    return blend_backward(grid, (records, lists, values), cotangent)
 
 
 _blend.defvjp(_blend_forward, _blend_backward)

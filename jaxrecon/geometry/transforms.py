@@ -2,6 +2,9 @@
 
 Every function takes NumPy or JAX arrays and answers in kind, so the host side keeps float64 and the device side
 float32. Matrices read target-from-source and cancel: ``world_from_camera @ camera_from_lidar``.
+
+Nothing here is a JAX product of matrices: accelerators round the factors of those to 8 or 11 bits, which moves a point
+100 m away by decimetres. Sums of products are as exact as float32 on every device.
 """
 
 from typing import Any
@@ -82,11 +85,17 @@ def inverse(transform: Float[Array, "*b 4 4"]) -> Float[Array, "*b 4 4"]:
     """Inverse of a rigid transform (its rotation must be orthonormal)."""
     xp = transform.__array_namespace__()
     rotation = xp.swapaxes(transform[..., :3, :3], -1, -2)
-    translation = -(rotation @ transform[..., :3, 3:])[..., 0]
-    return rigid(rotation, translation)
+    return rigid(rotation, -sum(transform[..., i, :3] * transform[..., i, 3:] for i in range(3)))
+
+
+def compose(first: Float[Array, "*#b 4 4"], second: Float[Array, "*#b 4 4"]) -> Float[Array, "*c 4 4"]:
+    """The product ``first @ second`` of two transforms, exact on every device; batch dimensions broadcast."""
+    return sum(first[..., i, None] * second[..., i : i + 1, :] for i in range(4))
 
 
 def transform_points(transform: Float[Array, "*b 4 4"], points: Float[Array, "*b n 3"]) -> Float[Array, "*b n 3"]:
     """Apply a rigid transform to points."""
-    xp = transform.__array_namespace__()
-    return points @ xp.swapaxes(transform[..., :3, :3], -1, -2) + transform[..., None, :3, 3]
+    x, y, z = (points[..., i] for i in range(3))
+    rows = transform[..., None, :3, :]
+    moved = [rows[..., i, 0] * x + rows[..., i, 1] * y + rows[..., i, 2] * z + rows[..., i, 3] for i in range(3)]
+    return moved[0].__array_namespace__().stack(moved, axis=-1)

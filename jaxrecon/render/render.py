@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, UInt8
 
 from jaxrecon.geometry.cameras import pixel_rays
-from jaxrecon.geometry.transforms import inverse
+from jaxrecon.geometry.transforms import compose, inverse
 from jaxrecon.kernels import DEFAULT_RASTER, Raster, RasterConfig, Views, rasterize
 from jaxrecon.render.arenas import scene_arena
 from jaxrecon.scene.scene import Scene, sky_colour
@@ -88,7 +88,8 @@ def render(
     raster = _rasterize(scene, cameras, world_from_actor, actor_valid, config)
     with jax.named_scope("sky"):
         rays = pixel_rays(cameras.intrinsics, cameras.width, cameras.height)
-        directions = jnp.einsum("cij,chwj->chwi", cameras.world_from_camera[:, :3, :3], rays)
+        rotation = cameras.world_from_camera[:, :3, :3]
+        directions = jnp.einsum("cij,chwj->chwi", rotation, rays, precision="highest")
         rgb = raster.rgb + (1 - raster.alpha)[..., None] * sky_colour(scene.sky, directions)
     return Rendering(rgb=rgb, depth=raster.depth, alpha=raster.alpha, overflow=raster.overflow, pairs=raster.pairs)
 
@@ -109,7 +110,7 @@ def _rasterize(
         )
     if actor_valid is None:
         actor_valid = jnp.ones((count, scene.actors), bool)
-    camera_from_actor = camera_from_world[:, None] @ world_from_actor
+    camera_from_actor = compose(camera_from_world[:, None], world_from_actor)
     views = Views(
         camera_from_group=jnp.concatenate([camera_from_world[:, None], camera_from_actor], axis=1),
         group_valid=jnp.concatenate([jnp.ones((count, 1), bool), actor_valid], axis=1),

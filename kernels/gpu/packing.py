@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxrecon.kernels.arena import CLUSTER, Arena, Clusters, Views
+from jaxrecon.kernels.arena import CLUSTER, Arena, Clusters, Views, check_gaussians
 from jaxrecon.kernels.gpu import launch
 from jaxrecon.kernels.gpu.plan import FEW_CAMERAS, SIDE, Plan, make_plan
 from jaxrecon.kernels.raster import DEFAULT_RASTER, MAXIMUM_EXTENT
@@ -34,10 +34,9 @@ def pack(plan: Plan, arena: Arena, views: Views, detail: Float[Array, ""]) -> Pa
     sh = arena.sh.reshape(arena.count, -1)
     # With a gradient to come the parameters may be others than those that were packed beforehand.
     records = pack_records(plan, arena) if arena.packed is None or plan.paired else arena.packed
-    pose = views.camera_from_group[..., :3, :]
-    place = -jnp.einsum("cgij,cgi->cgj", pose[..., :3], pose[..., 3])
+    rows = views.camera_from_group[..., :3, :].reshape(*views.group_valid.shape, 12)
     valid = views.group_valid[..., None].astype(jnp.float32)
-    poses = jnp.concatenate([pose.reshape(*pose.shape[:2], 12), place, valid], axis=-1)
+    poses = jnp.concatenate([rows, views.centres, valid], axis=-1)
     if arena.clusters is not None:
         clusters = arena.clusters
     elif views.count < FEW_CAMERAS:
@@ -68,7 +67,11 @@ def prepack(arena: Arena) -> Arena:
     """Do once what every drawing of an arena would do again, for one that does not change.
 
     A drawing with a gradient ignores it. Where there is no NVIDIA GPU the arena is returned as it is.
+
+    Raises:
+        ValueError: for shapes that do not fit together.
     """
+    check_gaussians(arena)
     if launch.why_no_gpu():
         return arena
     none = Views(jnp.eye(4)[None, None], jnp.ones((1, 1), bool), jnp.ones((1, 4)), width=SIDE, height=SIDE)

@@ -8,7 +8,7 @@ from jaxrecon.kernels.raster import RasterConfig
 
 SIDE = 8  # pixels of a tile's side; a thread draws a pixel
 REGION = (4, 8)  # tiles across and down that share a list
-STRETCH = 16  # pairs; capacities are a multiple
+WORD = 32  # pairs; capacities are a multiple
 FEWEST_DEPTH_BITS = 12
 FEW_CAMERAS, RUN_OF_FEW, RUN_OF_MANY = 4, 2, 128
 MOST_PAIRS = 280_000_000  # drawn at once; each takes 24 bytes
@@ -23,7 +23,7 @@ class Plan:
         groups: rigid bodies of a camera.
         gaussians: slots of the arena.
         clusters: that one camera's scene can span.
-        run: clusters that one block counts.
+        run: clusters whose pairs one block writes.
         pairs: capacity.
         width: of an image, pixels.
         height: of an image, pixels.
@@ -115,7 +115,7 @@ def make_plan(arena: Arena, views: Views, antialiased: bool, config: RasterConfi
         gaussians=arena.count,
         clusters=clusters,
         run=RUN_OF_MANY if views.count >= FEW_CAMERAS else RUN_OF_FEW,
-        pairs=-(-views.count * config.pairs_per_camera // STRETCH) * STRETCH,
+        pairs=-(-views.count * config.pairs_per_camera // WORD) * WORD,
         width=views.width,
         height=views.height,
         degree=round(arena.sh.shape[1] ** 0.5) - 1,

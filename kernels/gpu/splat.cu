@@ -1,9 +1,9 @@
 // The GPU rasterizer's kernels. Compiled at run time with every shape as a constant (see launch.py), so a kernel takes
 // pointers only. An image is cut into regions of REGION_X x REGION_Y tiles of 8x8 pixels, numbered camera by camera, row
-// by row; a pair is a splat that reaches a pixel centre of a region. Contraction is off, so that `count` and `emit` round
-// alike; fmaf is written out.
+// by row; a pair is a splat that reaches a pixel centre of a region. Contraction is off, so that `emit` and `settle`
+// round alike; fmaf is written out.
 //
-// CAMERAS, GROUPS, GAUSSIANS, CLUSTERS (a camera's, at most), RUN (clusters per block of count and emit), PAIRS
+// CAMERAS, GROUPS, GAUSSIANS, CLUSTERS (a camera's, at most), RUN (clusters per block of emit), PAIRS
 // (capacity), WIDTH, HEIGHT, REGION_X, REGION_Y (at most 32 tiles), DEPTH_BITS (of a sort key), DEGREE (of the spherical harmonics), ANTIALIASED, PAIRED
 // (1: a payload is a pair and gradients will be asked for; 0: a payload is a Gaussian).
 
@@ -18,13 +18,13 @@
 #define REGION_COLUMNS ((COLUMNS + REGION_X - 1) / REGION_X)
 #define REGIONS (REGION_COLUMNS * ((ROWS + REGION_Y - 1) / REGION_Y))
 #define PIXELS (SIDE * SIDE)  // of a tile, and threads that draw it: two warps of four rows each
-#define QUEUE 2048   // more than one scan can add to a batch's remainder
-#define STRETCH 16   // entries of a region's list that a thread scans at a time
+#define SCANNERS 1024  // threads that add up counts
 #define FEW 16  // pairs that one lane writes or adds up by itself
 #define NEAR_PLANE 0.01f
 #define FAR_PLANE 1e10f
 #define BLUR 0.3f
 #define MINIMUM_ALPHA (1.0f / 255.0f)
+#define LOG2_MINIMUM_ALPHA -7.994353436858858f
 #define MAXIMUM_ALPHA 0.999f
 #define MINIMUM_TRANSMITTANCE 1e-4f
 #define MAXIMUM_EXTENT 3.33f
@@ -203,8 +203,9 @@ __device__ __forceinline__ bool drawn(const Cluster& cluster, const float* poses
     const float* pose = poses + group * POSE;
     if (pose[15] == 0.0f) return false;
     const float focal = fmaxf(camera.fx, camera.fy);
-    if (focal * cluster.near > camera.detail * distance_to_cube(pose + 12, cluster.cell)) return false;
-    if (!(camera.detail * distance_to_cube(pose + 12, cluster.parent) < focal * cluster.far)) return false;
+    const float own = camera.detail * distance_to_cube(pose + 12, cluster.cell);
+    const float above = camera.detail * distance_to_cube(pose + 12, cluster.parent);
+    if (focal * cluster.near > own || !(above < focal * cluster.far)) return false;
     const float* m = cluster.centre;
     const float x = pose[0] * m[0] + pose[1] * m[1] + pose[2] * m[2] + pose[3];
     const float y = pose[4] * m[0] + pose[5] * m[1] + pose[6] * m[2] + pose[7];
@@ -250,74 +251,65 @@ __device__ __forceinline__ int list_drawn(const Cluster* clusters, const float* 
     return total;
 }
 
-// How many pairs each run of clusters gives each camera. One block of CLUSTER threads per camera and run.
-extern "C" __global__ void __launch_bounds__(CLUSTER)
-count(const float4* records, const float* poses, const Camera* cameras, const Cluster* clusters, int* counts) {
-    __shared__ int list[RUN];
-    __shared__ int sums[CLUSTER / WARP];
-    const int thread = threadIdx.x, lane = thread % WARP, runs = (CLUSTERS + RUN - 1) / RUN;
-    const int view = blockIdx.x / runs, from = blockIdx.x % runs * RUN;
-    const Camera camera = cameras[view];
-    const float* own_poses = poses + (size_t)view * GROUPS * POSE;
-    const int total = list_drawn(clusters, own_poses, camera, from, list);
-    int pairs = 0;
-    for (int i = 0; i < total; ++i) {
-        const int gaussian = list[i] * CLUSTER + thread;
-        if (gaussian < camera.first || gaussian >= camera.end) continue;
-        const float4* record = records + (size_t)gaussian * (RECORD / 4);
-        const Projected splat = project(record, pose_of(own_poses, record), camera);
-        if (splat.visible) pairs += Ellipse(splat).count();
-    }
-    pairs = warp_inclusive_sum(pairs, lane);
-    if (lane == WARP - 1) sums[thread / WARP] = pairs;
-    __syncthreads();
-    if (thread == 0) {
-        int sum = 0;
-        for (int w = 0; w < CLUSTER / WARP; ++w) sum += sums[w];
-        counts[blockIdx.x] = sum;
-    }
-}
-
-// Write every pair's sort key and payload to the place that the running sum of the counts gives it.
-extern "C" __global__ void __launch_bounds__(CLUSTER)
-emit(const float4* records, const float* poses, const Camera* cameras, const Cluster* clusters, const int* counts,
-     const int* offsets,
-#if PAIRED
-     const int* no_pairs, unsigned* keys, int* payloads, int* gaussian_of_pair, int* pair_start, int* pair_count) {
-#else
-     unsigned* keys, int* payloads) {
-#endif
+// Write a key and a payload for every pair of one camera's run of clusters, and return how many it has. They begin at
+// `base`; with RESERVING each cluster takes what is next in `reserved` instead, so that they lie in no fixed order.
+template <bool RESERVING>
+__device__ __forceinline__ int write_run(const float4* records, const float* poses, const Camera* cameras,
+                                         const Cluster* clusters, int block, unsigned long long base,
+                                         unsigned long long* reserved, unsigned* keys, int* payloads,
+                                         int* gaussian_of_pair, int* pair_start, int* pair_count) {
     __shared__ int list[RUN];
     __shared__ int sums[2][CLUSTER / WARP];
-    if (counts[blockIdx.x] == 0) return;
+    __shared__ int bases[2];
     const int thread = threadIdx.x, lane = thread % WARP, warp = thread / WARP, runs = (CLUSTERS + RUN - 1) / RUN;
-    const int view = blockIdx.x / runs, from = blockIdx.x % runs * RUN;
+    const int view = block / runs, from = block % runs * RUN;
     const Camera camera = cameras[view];
     const float* own_poses = poses + (size_t)view * GROUPS * POSE;
     const int total = list_drawn(clusters, own_poses, camera, from, list);
-    int base = offsets[blockIdx.x];
+    int written = 0;
     for (int i = 0; i < total; ++i) {
         const int gaussian = list[i] * CLUSTER + thread;
-        int pairs = 0;
         Projected splat;
         splat.visible = false;
         if (gaussian >= camera.first && gaussian < camera.end) {
             const float4* record = records + (size_t)gaussian * (RECORD / 4);
             splat = project(record, pose_of(own_poses, record), camera);
-            if (splat.visible) pairs = Ellipse(splat).count();
+        }
+        if (!splat.visible) splat.opacity = splat.uu = splat.vv = splat.determinant = 1.0f;
+        const Ellipse ellipse(splat);
+        const int first_row = ellipse.first_region_row(), last_row = ellipse.last_region_row();
+        // Most splats lie in one row of regions, which is then looked up once.
+        int pairs = 0, first_column = 0, last_column = -1;
+        if (splat.visible && first_row == last_row) {
+            ellipse.regions(first_row, first_column, last_column);
+            pairs = last_column - first_column + 1;
+        } else if (splat.visible) {
+            pairs = ellipse.count();
         }
         const int inclusive = warp_inclusive_sum(pairs, lane);
         if (lane == WARP - 1) sums[i % 2][warp] = inclusive;
         __syncthreads();
-        int place = base + inclusive - pairs;
+        int place = inclusive - pairs, all = 0;
         for (int w = 0; w < CLUSTER / WARP; ++w) {
             place += w < warp ? sums[i % 2][w] : 0;
-            base += sums[i % 2][w];
+            all += sums[i % 2][w];
         }
+        if (all == 0) continue;
+        if (RESERVING) {
+            if (thread == 0) {
+                const unsigned long long next = atomicAdd(reserved, (unsigned long long)all);
+                bases[i % 2] = (int)min(next, (unsigned long long)PAIRS);
+            }
+            __syncthreads();
+            place += bases[i % 2];
+        } else {
+            place += (int)min(base + written, (unsigned long long)PAIRS);
+        }
+        written += all;
 #if PAIRED
         if (pairs > 0) {
             pair_start[(size_t)view * GAUSSIANS + gaussian] = place;
-            pair_count[(size_t)view * GAUSSIANS + gaussian] = pairs;
+            if (RESERVING) pair_count[(size_t)view * GAUSSIANS + gaussian] = pairs;
         }
 #endif
         const auto put = [&](int at, int row, int column, unsigned depth, int owner) {
@@ -330,14 +322,12 @@ emit(const float4* records, const float* poses, const Camera* cameras, const Clu
             payloads[at] = owner;
 #endif
         };
-        if (!splat.visible) splat.opacity = splat.uu = splat.vv = splat.determinant = 1.0f;
-        const Ellipse ellipse(splat);
         const unsigned depth = splat.visible ? depth_key(splat.depth) : 0u;
         if (pairs > 0 && pairs <= FEW)
-            for (int row = ellipse.first_region_row(); row <= ellipse.last_region_row(); ++row) {
-                int first, last;
-                ellipse.regions(row, first, last);
-                for (int column = first; column <= last; ++column) put(place++, row, column, depth, gaussian);
+            for (int row = first_row; row <= last_row; ++row) {
+                if (first_row < last_row) ellipse.regions(row, first_column, last_column);
+                for (int column = first_column; column <= last_column; ++column)
+                    put(place++, row, column, depth, gaussian);
             }
         // A splat with many pairs is shared out to the warp, a row of regions a lane.
         for (unsigned large = __ballot_sync(ALL, pairs > FEW); large; large &= large - 1) {
@@ -350,8 +340,7 @@ emit(const float4* records, const float* poses, const Camera* cameras, const Clu
             shared.inverse_vv = __shfl_sync(ALL, ellipse.inverse_vv, owner);
             shared.limit = __shfl_sync(ALL, ellipse.limit, owner);
             shared.tip = __shfl_sync(ALL, ellipse.tip, owner);
-            const int top = __shfl_sync(ALL, ellipse.first_region_row(), owner);
-            const int bottom = __shfl_sync(ALL, ellipse.last_region_row(), owner);
+            const int top = __shfl_sync(ALL, first_row, owner), bottom = __shfl_sync(ALL, last_row, owner);
             const unsigned its_depth = __shfl_sync(ALL, depth, owner);
             const int its_gaussian = __shfl_sync(ALL, gaussian, owner);
             int its_place = __shfl_sync(ALL, place, owner);
@@ -366,12 +355,90 @@ emit(const float4* records, const float* poses, const Camera* cameras, const Clu
             }
         }
     }
+    return written;
 }
 
-// Give the room that no pair took the greatest key, so that it sorts to the end.
-extern "C" __global__ void fill_rest(const int* total, const unsigned* keys_in, unsigned* keys) {
-    const int stride = gridDim.x * blockDim.x;
-    for (int at = total[0] + blockIdx.x * blockDim.x + threadIdx.x; at < PAIRS; at += stride) keys[at] = ALL;
+// Write all pairs, in no fixed order, and how many each camera has in each run of clusters, and in all. One block of
+// CLUSTER threads per camera and run.
+extern "C" __global__ void __launch_bounds__(CLUSTER)
+emit(const float4* records, const float* poses, const Camera* cameras, const Cluster* clusters,
+     const unsigned long long* none_reserved, const unsigned long long* none_needed,
+#if PAIRED
+     const int* no_pairs, unsigned long long* reserved, unsigned long long* needed, int* counts, unsigned* keys,
+     int* payloads, int* gaussian_of_pair, int* pair_start, int* pair_count) {
+#else
+     unsigned long long* reserved, unsigned long long* needed, int* counts, unsigned* keys, int* payloads) {
+    int *gaussian_of_pair = nullptr, *pair_start = nullptr, *pair_count = nullptr;
+#endif
+    const int pairs = write_run<true>(records, poses, cameras, clusters, blockIdx.x, 0, reserved, keys, payloads,
+                                      gaussian_of_pair, pair_start, pair_count);
+    if (threadIdx.x > 0) return;
+    counts[blockIdx.x] = pairs;
+    if (pairs) atomicAdd(needed + blockIdx.x / ((CLUSTERS + RUN - 1) / RUN), (unsigned long long)pairs);
+}
+
+// Where each camera's pairs end if cameras lie in order, what each needs, and whether it ends beyond the room. One block.
+extern "C" __global__ void __launch_bounds__(SCANNERS)
+sum_up(const unsigned long long* needed, unsigned long long* ends, int* pairs, bool* overflow) {
+    __shared__ unsigned long long sums[SCANNERS];
+    const int thread = threadIdx.x, each = (CAMERAS + SCANNERS - 1) / SCANNERS;
+    const int first = min(thread * each, CAMERAS), end = min(first + each, CAMERAS);
+    unsigned long long sum = 0;
+    for (int view = first; view < end; ++view) sum += needed[view];
+    sums[thread] = sum;
+    __syncthreads();
+    for (int step = 1; step < SCANNERS; step *= 2) {
+        const unsigned long long before = thread >= step ? sums[thread - step] : 0;
+        __syncthreads();
+        sums[thread] += before;
+        __syncthreads();
+    }
+    unsigned long long its_end = sums[thread] - sum;
+    for (int view = first; view < end; ++view) {
+        its_end += needed[view];
+        ends[view] = its_end;
+        pairs[view] = (int)min(needed[view], 0x7fffffffull);
+        overflow[view] = its_end > PAIRS;
+    }
+}
+
+// Give the room that no pair took the greatest key, so that it sorts to the end. Where there was too little room write
+// all pairs again, camera by camera, so that it is the same cameras that lack some every time.
+extern "C" __global__ void __launch_bounds__(CLUSTER)
+settle(const float4* records, const float* poses, const Camera* cameras, const Cluster* clusters,
+       const int* counts, const unsigned long long* ends, const unsigned* keys_before, const int* payloads_before,
+#if PAIRED
+       const int* gaussians_before, const int* starts_before, unsigned* keys, int* payloads, int* gaussian_of_pair,
+       int* pair_start) {
+#else
+       unsigned* keys, int* payloads) {
+    int *gaussian_of_pair = nullptr, *pair_start = nullptr;
+#endif
+    const unsigned long long all = ends[CAMERAS - 1];
+    if (all <= PAIRS) {
+        const int stride = gridDim.x * CLUSTER;
+        for (int at = (int)all + blockIdx.x * CLUSTER + threadIdx.x; at < PAIRS; at += stride) keys[at] = ALL;
+        return;
+    }
+    const int runs = (CLUSTERS + RUN - 1) / RUN;
+    for (int block = blockIdx.x; block < CAMERAS * runs; block += gridDim.x) {
+        const int view = block / runs;
+        unsigned long long base = view > 0 ? ends[view - 1] : 0;
+        for (int run = view * runs; run < block; ++run) base += counts[run];
+        write_run<false>(records, poses, cameras, clusters, block, base, nullptr, keys, payloads, gaussian_of_pair,
+                         pair_start, nullptr);
+    }
+}
+
+// Transpose a matrix of 32 x 32 bits, a row a lane: afterwards bit i of lane p is what bit p of lane i was.
+__device__ __forceinline__ unsigned transpose(unsigned bits, int lane) {
+    unsigned mask = 0x0000ffffu;
+#pragma unroll
+    for (int step = 16; step > 0; step /= 2, mask ^= mask << step) {
+        const unsigned other = __shfl_xor_sync(ALL, bits, step);
+        bits = lane & step ? (bits & ~mask) | ((other & ~mask) >> step) : (bits & mask) | ((other & mask) << step);
+    }
+    return bits;
 }
 
 __device__ __forceinline__ int gaussian_of(int payload, const int* gaussian_of_pair) {
@@ -379,58 +446,73 @@ __device__ __forceinline__ int gaussian_of(int payload, const int* gaussian_of_p
 }
 
 // After the sort: where each region's run starts, pairs of equal key put in order of their full depth, then index, and
-// the tiles of the region that each pair's splat reaches (bit REGION_X y + x).
+// which pairs reach each tile of the region: bit p of reached[w][t] is whether pair 32 w + p reaches tile t, that is
+// (t % REGION_X, t / REGION_X). `reached` begins as zero.
 extern "C" __global__ void order(const float4* records, const float* poses, const Camera* cameras, const unsigned* keys,
                                  const int* payloads,
 #if PAIRED
                                  const int* gaussian_of_pair, int* ordered, int* starts) {
 #else
-                                 int* ordered, int* starts, unsigned* reached) {
+                                 const unsigned* none_reached, int* ordered, int* starts, unsigned* reached) {
     const int* gaussian_of_pair = nullptr;
 #endif
     const int at = blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= PAIRS) return;
-    const unsigned key = keys[at], before = at > 0 ? keys[at - 1] : ALL, after = at + 1 < PAIRS ? keys[at + 1] : ALL;
-    const int regions = CAMERAS * REGIONS;
-    const int region = min((int)(key >> DEPTH_BITS), regions);
-    const int previous = at > 0 ? min((int)(before >> DEPTH_BITS), regions) : -1;
-    for (int r = previous + 1; r <= region; ++r) starts[r] = at;
-    if (at == PAIRS - 1)
-        for (int r = region + 1; r <= regions; ++r) starts[r] = PAIRS;
-    if (key == ALL) return;
-    const int payload = payloads[at], view = region / REGIONS;
+    const unsigned key = at < PAIRS ? keys[at] : ALL, before = at > 0 && at < PAIRS ? keys[at - 1] : ALL;
+    const unsigned after = at + 1 < PAIRS ? keys[at + 1] : ALL;
+    const int regions = CAMERAS * REGIONS, region = min((int)(key >> DEPTH_BITS), regions);
+    if (at < PAIRS) {
+        const int previous = at > 0 ? min((int)(before >> DEPTH_BITS), regions) : -1;
+        for (int r = previous + 1; r <= region; ++r) starts[r] = at;
+        if (at == PAIRS - 1)
+            for (int r = region + 1; r <= regions; ++r) starts[r] = PAIRS;
+    }
+    const bool used = key != ALL, tied = used && (key == before || key == after);
+    const int payload = used ? payloads[at] : 0, view = used ? region / REGIONS : 0;
     const float* own_poses = poses + (size_t)view * GROUPS * POSE;
     int place = at;
-    if (key == before || key == after) {
+    if (tied) {
         int first = at, last = at;
         while (first > 0 && keys[first - 1] == key) --first;
         while (last + 1 < PAIRS && keys[last + 1] == key) ++last;
         place = first;
+        const int own_gaussian = gaussian_of(payload, gaussian_of_pair);
         float own_depth = 0.0f;
         for (int pass = 0; pass < 2; ++pass)
             for (int i = pass ? first : at; i <= (pass ? last : at); ++i) {
-                const int other = payloads[i];
-                const float4* record = records + (size_t)gaussian_of(other, gaussian_of_pair) * (RECORD / 4);
+                const int gaussian = gaussian_of(payloads[i], gaussian_of_pair);
+                const float4* record = records + (size_t)gaussian * (RECORD / 4);
                 const float4 mean = record[0];
                 const float depth = depth_of(pose_of(own_poses, record), mean.x, mean.y, mean.z);
                 if (!pass) own_depth = depth;
-                else place += depth < own_depth || (depth == own_depth && other < payload);
+                else place += depth < own_depth || (depth == own_depth && gaussian < own_gaussian);
             }
     }
-    ordered[place] = payload;
+    if (used) ordered[place] = payload;
 #if !PAIRED
-    const float4* record = records + (size_t)payload * (RECORD / 4);
-    const Ellipse ellipse(project(record, pose_of(own_poses, record), cameras[view]));
-    const int left = region % REGIONS % REGION_COLUMNS * REGION_X, top = region % REGIONS / REGION_COLUMNS * REGION_Y;
     unsigned tiles = 0;
-    for (int row = max(ellipse.first_row / SIDE, top); row <= min(ellipse.last_row / SIDE, top + REGION_Y - 1); ++row) {
-        int first, last;
-        ellipse.cells(row, SIDE, SIDE, first, last);
-        first = max(first - left, 0);
-        last = min(last - left, REGION_X - 1);
-        if (first <= last) tiles |= ((2u << last) - (1u << first)) << (REGION_X * (row - top));
+    if (used) {
+        const float4* record = records + (size_t)payload * (RECORD / 4);
+        const Ellipse ellipse(project(record, pose_of(own_poses, record), cameras[view]));
+        const int left = region % REGIONS % REGION_COLUMNS * REGION_X;
+        const int top = region % REGIONS / REGION_COLUMNS * REGION_Y;
+        const int last_row = min(ellipse.last_row / SIDE, top + REGION_Y - 1);
+        for (int row = max(ellipse.first_row / SIDE, top); row <= last_row; ++row) {
+            int first, last;
+            ellipse.cells(row, SIDE, SIDE, first, last);
+            first = max(first - left, 0);
+            last = min(last - left, REGION_X - 1);
+            if (first <= last) tiles |= ((2u << last) - (1u << first)) << (REGION_X * (row - top));
+        }
     }
-    reached[place] = tiles;
+    const int lane = threadIdx.x % WARP;
+    if (!__any_sync(ALL, tied)) {
+        // Nobody else writes this warp's words.
+        const unsigned pairs = transpose(tiles, lane);
+        if (at < PAIRS) reached[at] = pairs;
+    } else {
+        for (; tiles; tiles &= tiles - 1)
+            atomicOr(reached + (place / WARP * WARP + __ffs(tiles) - 1), 1u << place % WARP);
+    }
 #endif
 }
 
@@ -485,11 +567,11 @@ __device__ __forceinline__ float exp2_fast(float x) {
 #endif
 }
 
-// A tile's next splats in shared memory. The conic is scaled to give the base-2 logarithm of the Gaussian.
+// A tile's next splats in shared memory, each half of them from far to near, so that the nearest is the highest bit of a
+// mask. Of a splat: mean relative to the tile's corner, conic xx, conic xy | conic yy, base-2 logarithm of the opacity,
+// depth, red | green, blue, opacity. The conic is scaled to give the base-2 logarithm of the Gaussian.
 struct Batch {
-    float4 place[PIXELS];       // mean relative to the tile's corner, conic xx, conic xy
-    float4 weight[PIXELS];      // conic yy, opacity, depth, red
-    float2 tint[PIXELS];        // green, blue
+    float4 splats[PIXELS][3];
     unsigned cover[2][PIXELS];  // pixels whose centres its ellipse covers, four rows each: bit 8 y + x
 };
 
@@ -512,73 +594,84 @@ __device__ __forceinline__ void prepare(Batch& batch, int slot, int gaussian, co
     }
     const float3 colour = colour_of(record, sh, gaussian, pose);
     const float scale = -0.5f * LOG2E / splat.determinant;
-    batch.place[slot] = make_float4(splat.u - left, splat.v - top, scale * splat.vv, -2.0f * scale * splat.uv);
-    batch.weight[slot] = make_float4(scale * splat.uu, splat.opacity, splat.depth, colour.x);
-    batch.tint[slot] = make_float2(colour.y, colour.z);
+    batch.splats[slot][0] = make_float4(splat.u - left, splat.v - top, scale * splat.vv, -2.0f * scale * splat.uv);
+    batch.splats[slot][1] = make_float4(scale * splat.uu, __log2f(splat.opacity), splat.depth, colour.x);
+    batch.splats[slot][2] = make_float4(colour.y, colour.z, splat.opacity, 0.0f);
     batch.cover[0][slot] = upper;
     batch.cover[1][slot] = lower;
-}
-
-// Transpose a matrix of 32 x 32 bits, a row a lane: afterwards bit i of lane p is what bit p of lane i was.
-__device__ __forceinline__ unsigned transpose(unsigned bits, int lane) {
-    unsigned mask = 0x0000ffffu;
-#pragma unroll
-    for (int step = 16; step > 0; step /= 2, mask ^= mask << step) {
-        const unsigned other = __shfl_xor_sync(ALL, bits, step);
-        bits = lane & step ? (bits & ~mask) | ((other & ~mask) >> step) : (bits & mask) | ((other & mask) << step);
-    }
-    return bits;
 }
 
 struct Pixel {
     float transmittance, red, green, blue, depth;  // transmittance is negative once the pixel has stopped
 };
 
-// Blend the splats that cover a thread's pixel, near to far; bit i of `covering` is splat i, then come those of `rest`.
+__device__ __forceinline__ int highest(unsigned bits) { return 31 - __clz(bits); }
+
+// Base-2 logarithm of a splat's alpha at a pixel; above that of its opacity only by rounding, and then it is not drawn.
+__device__ __forceinline__ float log_alpha(const float4& place, const float4& weight, float dx, float dy) {
+    return fmaf(dx, fmaf(place.z, dx, place.w * dy), fmaf(weight.x * dy, dy, weight.y));
+}
+
+__device__ __forceinline__ bool blends(float exponent, const float4& weight) {
+    return exponent >= LOG2_MINIMUM_ALPHA && exponent <= weight.y;
+}
+
+// Put a splat behind what a pixel shows; false where the pixel stops before it. An alpha of zero changes nothing.
+__device__ __forceinline__ bool put_behind(Pixel& pixel, float alpha, const float4* splat, const float4& weight) {
+    const float next = fmaf(-alpha, pixel.transmittance, pixel.transmittance);
+    if (next <= MINIMUM_TRANSMITTANCE) {
+        pixel.transmittance = -pixel.transmittance;
+        return false;
+    }
+    const float4 tint = splat[2];
+    const float w = alpha * pixel.transmittance;
+    pixel.red = fmaf(w, weight.w, pixel.red);
+    pixel.green = fmaf(w, tint.x, pixel.green);
+    pixel.blue = fmaf(w, tint.y, pixel.blue);
+    pixel.depth = fmaf(w, weight.z, pixel.depth);
+    pixel.transmittance = next;
+    return true;
+}
+
+// Blend the splats that cover a thread's pixel, near to far: those of `covering`, then those of `rest`. Two at a time,
+// since waiting for the steps of one takes longest.
 __device__ __forceinline__ void blend_pixel(Pixel& pixel, unsigned covering, unsigned rest, const Batch& batch, float x,
                                             float y) {
-    int from = 0;
-    while ((covering | rest) && pixel.transmittance > 0.0f) {
+    if (!(pixel.transmittance > 0.0f)) return;
+    const float4* half = batch.splats[0];
+    while (covering | rest) {
         // A lane goes on to the second half when it is done with the first, whatever its neighbours do.
         if (!covering) {
             covering = rest;
             rest = 0;
-            from = WARP;
+            half = batch.splats[WARP];
         }
-        const int slot = from + __ffs(covering) - 1;
-        covering &= covering - 1;
-        const float4 place = batch.place[slot], weight = batch.weight[slot];
-        const float2 tint = batch.tint[slot];
-        const float dx = x - place.x, dy = y - place.y;
-        const float exponent = fmaf(dx, fmaf(place.z, dx, place.w * dy), weight.x * dy * dy);
-        const float alpha = fminf(weight.y * exp2_fast(exponent), MAXIMUM_ALPHA);
-        if (exponent <= 0.0f && alpha >= MINIMUM_ALPHA) {
-            const float w = alpha * pixel.transmittance, next = pixel.transmittance * (1.0f - alpha);
-            if (next <= MINIMUM_TRANSMITTANCE) {
-                pixel.transmittance = -pixel.transmittance;
-            } else {
-                pixel.red = fmaf(w, weight.w, pixel.red);
-                pixel.green = fmaf(w, tint.x, pixel.green);
-                pixel.blue = fmaf(w, tint.y, pixel.blue);
-                pixel.depth = fmaf(w, weight.z, pixel.depth);
-                pixel.transmittance = next;
-            }
-        }
+        const int slot0 = highest(covering);
+        covering ^= 1u << slot0;
+        const bool second = covering != 0;
+        const int slot1 = second ? highest(covering) : slot0;
+        covering &= ~(1u << slot1);
+        const float4 *splat0 = half + 3 * slot0, *splat1 = half + 3 * slot1;
+        const float4 place0 = splat0[0], weight0 = splat0[1], place1 = splat1[0], weight1 = splat1[1];
+        const float exponent0 = log_alpha(place0, weight0, x - place0.x, y - place0.y);
+        const float exponent1 = log_alpha(place1, weight1, x - place1.x, y - place1.y);
+        const float alpha0 = blends(exponent0, weight0) ? fminf(exp2_fast(exponent0), MAXIMUM_ALPHA) : 0.0f;
+        const float alpha1 = second && blends(exponent1, weight1) ? fminf(exp2_fast(exponent1), MAXIMUM_ALPHA) : 0.0f;
+        if (!put_behind(pixel, alpha0, splat0, weight0) || !put_behind(pixel, alpha1, splat1, weight1)) return;
     }
 }
 
 // The tile of a block: which camera, where, and its region's list.
 struct Tile {
-    int view, left, top, start, end;
-    unsigned bit;  // of it in `reached`
+    int view, left, top, start, end, within;
     __device__ __forceinline__ Tile(const int* starts, const int* schedule) {
-        const int region = schedule[blockIdx.x / REGION_TILES], within = blockIdx.x % REGION_TILES;
+        const int region = schedule[blockIdx.x / REGION_TILES];
+        within = blockIdx.x % REGION_TILES;
         view = region / REGIONS;
         left = (region % REGIONS % REGION_COLUMNS * REGION_X + within % REGION_X) * SIDE;
         top = (region % REGIONS / REGION_COLUMNS * REGION_Y + within / REGION_X) * SIDE;
         start = starts[region];
         end = starts[region + 1];
-        bit = 1u << within;
     }
     __device__ __forceinline__ bool outside() const { return left >= WIDTH || top >= HEIGHT; }
 };
@@ -594,7 +687,7 @@ blend(const float4* records, const float* sh, const float* poses, const Camera* 
 #endif
       const int* starts, const int* schedule, float* rgb, float* depth, float* alpha) {
     __shared__ Batch batch;
-    const int thread = threadIdx.x, lane = thread % WARP, warp = thread / WARP;
+    const int thread = threadIdx.x, lane = thread % WARP, warp = thread / WARP, own = thread ^ (WARP - 1);
     const Tile tile(starts, schedule);
     if (tile.outside()) return;
     const Camera camera = cameras[tile.view];
@@ -607,9 +700,9 @@ blend(const float4* records, const float* sh, const float* poses, const Camera* 
     // Draw up to PIXELS splats, one given to each thread (-1: none); whether some pixel still takes more.
     const auto draw = [&](int gaussian) {
         if (gaussian >= 0)
-            prepare(batch, thread, gaussian, records, sh, own_poses, camera, tile.left, tile.top);
+            prepare(batch, own, gaussian, records, sh, own_poses, camera, tile.left, tile.top);
         else
-            batch.cover[0][thread] = batch.cover[1][thread] = 0;
+            batch.cover[0][own] = batch.cover[1][own] = 0;
         __syncthreads();
         const unsigned first = transpose(batch.cover[warp][lane], lane);
         blend_pixel(pixel, first, transpose(batch.cover[warp][WARP + lane], lane), batch, x, y);
@@ -623,35 +716,32 @@ blend(const float4* records, const float* sh, const float* poses, const Camera* 
         if (!draw(gaussian)) break;
     }
 #else
-    // The region's splats that reach this tile pass through a ring. A thread scans STRETCH entries of the list at a time;
-    // most stretches have nothing for most tiles.
-    __shared__ int queue[QUEUE];
+    // The places in the region's list of the splats that reach this tile pass through a queue. A thread looks at a word
+    // of `reached` at a time; most have nothing for most tiles.
+    __shared__ int queue[(WARP + 1) * PIXELS];
     __shared__ int found[2];
     int head = 0, tail = 0;
     bool live = true;
-    for (int from = tile.start / STRETCH * STRETCH; live && from < tile.end; from += STRETCH * PIXELS) {
-        const int first = from + STRETCH * thread;
-        unsigned hits = 0;
-        if (first < tile.end)
-#pragma unroll
-            for (int k = 0; k < STRETCH; k += 4) {
-                const uint4 masks = *(const uint4*)(reached + first + k);
-                hits |= ((masks.x & tile.bit ? 1u : 0u) | (masks.y & tile.bit ? 2u : 0u) |
-                         (masks.z & tile.bit ? 4u : 0u) | (masks.w & tile.bit ? 8u : 0u)) << k;
-            }
+    for (int from = tile.start / WARP * WARP; live && from < tile.end; from += WARP * PIXELS) {
+        const int first = from + WARP * thread;
+        unsigned hits = first < tile.end ? reached[first + tile.within] : 0u;
         if (first < tile.start) hits &= ~0u << (tile.start - first);
-        if (first + STRETCH > tile.end) hits &= first < tile.end ? (1u << (tile.end - first)) - 1u : 0u;
+        if (first + WARP > tile.end && hits) hits &= (1u << (tile.end - first)) - 1u;
         if (!__syncthreads_or(hits)) continue;
         const int through = warp_inclusive_sum(__popc(hits), lane);
         if (lane == WARP - 1) found[warp] = through;
+        // What was left waiting, less than a batch, moves to the front.
+        const int waiting = head + thread < tail ? queue[head + thread] : -1;
         __syncthreads();
-        int place = tail + through - __popc(hits) + (warp ? found[0] : 0);
-        tail += found[0] + found[1];
-        for (; hits; hits &= hits - 1) queue[place++ % QUEUE] = ordered[first + __ffs(hits) - 1];
+        if (waiting >= 0) queue[thread] = waiting;
+        int place = tail - head + through - __popc(hits) + (warp ? found[0] : 0);
+        tail += found[0] + found[1] - head;
+        head = 0;
+        for (; hits; hits &= hits - 1) queue[place++] = first + __ffs(hits) - 1;
         __syncthreads();
-        for (; live && tail - head >= PIXELS; head += PIXELS) live = draw(queue[(head + thread) % QUEUE]);
+        for (; live && tail - head >= PIXELS; head += PIXELS) live = draw(ordered[queue[head + thread]]);
     }
-    if (live && head < tail) draw(head + thread < tail ? queue[(head + thread) % QUEUE] : -1);
+    if (live && head < tail) draw(head + thread < tail ? ordered[queue[head + thread]] : -1);
 #endif
     if (inside) {
         const size_t at = ((size_t)tile.view * HEIGHT + image_y) * WIDTH + image_x;
@@ -697,7 +787,7 @@ blend_backward(const float4* records, const float* sh, const float* poses, const
                float4* gradients) {
     __shared__ Batch batch;
     __shared__ float sums[2][PIXELS][11];  // an odd stride keeps threads off each other's banks
-    const int thread = threadIdx.x, lane = thread % WARP, warp = thread / WARP;
+    const int thread = threadIdx.x, lane = thread % WARP, warp = thread / WARP, own = thread ^ (WARP - 1);
     const Tile tile(starts, schedule);
     if (tile.outside()) return;
     const Camera camera = cameras[tile.view];
@@ -719,31 +809,30 @@ blend_backward(const float4* records, const float* sh, const float* poses, const
             continue;
         }
         if (pair >= 0)
-            prepare(batch, thread, gaussian_of_pair[pair], records, sh, own_poses, camera, tile.left, tile.top);
+            prepare(batch, own, gaussian_of_pair[pair], records, sh, own_poses, camera, tile.left, tile.top);
         else
-            batch.cover[0][thread] = batch.cover[1][thread] = 0;
+            batch.cover[0][own] = batch.cover[1][own] = 0;
 #pragma unroll
         for (int k = 0; k < 10; ++k) sums[0][thread][k] = sums[1][thread][k] = 0.0f;
         __syncthreads();
 #pragma unroll
         for (int group = 0; group < PIXELS; group += WARP) {
             const unsigned cover = batch.cover[warp][group + lane], covering = transpose(cover, lane);
-            for (unsigned hits = __ballot_sync(ALL, cover != 0); hits; hits &= hits - 1) {
-                const int bit = __ffs(hits) - 1, slot = group + bit;
-                const float4 place = batch.place[slot], weight = batch.weight[slot];
-                const float2 tint = batch.tint[slot];
+            for (unsigned hits = __ballot_sync(ALL, cover != 0); hits;) {
+                const int bit = highest(hits), slot = group + bit;
+                hits ^= 1u << bit;
+                const float4 place = batch.splats[slot][0], weight = batch.splats[slot][1], tint = batch.splats[slot][2];
                 const float dx = x - place.x, dy = y - place.y;
-                const float exponent = fmaf(dx, fmaf(place.z, dx, place.w * dy), weight.x * dy * dy);
-                const float gaussian = exp2_fast(exponent), raw = weight.y * gaussian;
-                const float a = fminf(raw, MAXIMUM_ALPHA), next = transmittance * (1.0f - a);
+                const float exponent = log_alpha(place, weight, dx, dy), raw = exp2_fast(exponent);
+                const float a = fminf(raw, MAXIMUM_ALPHA), next = fmaf(-a, transmittance, transmittance);
                 float sum[10] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
-                bool blends = (covering >> bit & 1u) && transmittance > 0.0f && exponent <= 0.0f && a >= MINIMUM_ALPHA;
-                if (blends && next <= MINIMUM_TRANSMITTANCE) {
+                bool drawn = (covering >> bit & 1u) && transmittance > 0.0f && blends(exponent, weight);
+                if (drawn && next <= MINIMUM_TRANSMITTANCE) {
                     transmittance = -transmittance;
-                    blends = false;
+                    drawn = false;
                 }
-                if (!__any_sync(ALL, blends)) continue;
-                if (blends) {
+                if (!__any_sync(ALL, drawn)) continue;
+                if (drawn) {
                     const float w = a * transmittance;
                     const float shade = fmaf(weight.w, g0, fmaf(tint.x, g1, fmaf(tint.y, g2, fmaf(weight.z, g3, g4))));
                     behind = fmaf(-w, shade, behind);
@@ -755,7 +844,7 @@ blend_backward(const float4* records, const float* sh, const float* poses, const
                     sum[2] = sum[0] * dx;
                     sum[3] = sum[0] * dy;
                     sum[4] = sum[1] * dy;
-                    sum[5] = d_a * gaussian;
+                    sum[5] = d_exponent;  // times the opacity
                     sum[6] = w * g0;
                     sum[7] = w * g1;
                     sum[8] = w * g2;
@@ -771,12 +860,12 @@ blend_backward(const float4* records, const float* sh, const float* poses, const
         if (pair >= 0) {
             float sum[10];
 #pragma unroll
-            for (int k = 0; k < 10; ++k) sum[k] = sums[0][thread][k] + sums[1][thread][k];
+            for (int k = 0; k < 10; ++k) sum[k] = sums[0][own][k] + sums[1][own][k];
+            const float4* splat = batch.splats[own];
             const float scale = -1.0f / LOG2E;
-            const float a = 2.0f * scale * batch.place[thread].z, b = scale * batch.place[thread].w;
-            const float c = 2.0f * scale * batch.weight[thread].x;
+            const float a = 2.0f * scale * splat[0].z, b = scale * splat[0].w, c = 2.0f * scale * splat[1].x;
             gradient[0] = make_float4(a * sum[0] + b * sum[1], b * sum[0] + c * sum[1], -0.5f * sum[2], -sum[3]);
-            gradient[1] = make_float4(-0.5f * sum[4], sum[5], sum[6], sum[7]);
+            gradient[1] = make_float4(-0.5f * sum[4], sum[5] / splat[2].z, sum[6], sum[7]);
             gradient[2] = make_float4(sum[8], sum[9], 0.0f, 0.0f);
         }
     }

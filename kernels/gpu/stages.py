@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import numpy as np
 
 from jaxrecon.kernels.arena import Arena, Views
 from jaxrecon.kernels.gpu.composite import blend, schedule
-from jaxrecon.kernels.gpu.lists import count_pairs, emit_pairs, make_lists, order_pairs, sort_pairs
+from jaxrecon.kernels.gpu.lists import emit_pairs, make_lists, order_pairs, sort_pairs
 from jaxrecon.kernels.gpu.packing import pack
 from jaxrecon.kernels.gpu.plan import make_plan
 from jaxrecon.kernels.raster import RasterConfig
@@ -33,14 +34,8 @@ def time_stages(
     measure = partial(_timed, repeats=repeats)
     times: dict[str, float] = {}
     times["pack"], packed = measure(partial(pack, plan), arena, views, jnp.float32(detail))
-    times["count"], counts = measure(partial(count_pairs, plan), packed)
-
-    def scan(counts: jax.Array) -> tuple[jax.Array, jax.Array]:
-        ends = jnp.cumsum(counts.reshape(-1), dtype=jnp.int32)
-        return ends - counts.reshape(-1), ends[-1]
-
-    times["scan"], (offsets, total) = measure(scan, counts)
-    times["emit"], (keys, payloads) = measure(partial(emit_pairs, plan), packed, counts, offsets, total)
+    times["emit"], emitted = measure(partial(emit_pairs, plan), packed)
+    keys, payloads = emitted.keys, emitted.payload
     times["sort"], (keys, payloads) = measure(sort_pairs, keys, payloads)
     empty = jnp.zeros(0, jnp.int32)
     times["order"], (_, starts, _) = measure(partial(order_pairs, plan), packed, keys, payloads, empty)
@@ -53,12 +48,12 @@ def time_stages(
         packed = pack(plan, arena, views, jnp.float32(detail))
         return blend(plan, packed, make_lists(plan, packed))
 
-    del lists, counts, offsets
+    del lists, emitted
     times["whole"], _ = measure(whole, arena, views)
     return times
 
 
-def _timed(function: Callable, *arguments: object, repeats: int) -> tuple[float, tuple]:
+def _timed(function: Callable, *arguments: object, repeats: int) -> tuple[float, Any]:
     compiled = jax.jit(function)
     jax.block_until_ready(compiled(*arguments))
     samples = []

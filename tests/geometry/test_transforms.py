@@ -136,6 +136,12 @@ def test_transform_points_is_rotation_and_shift(xp, batch, random, count):
     _close(xp, transforms.transform_points(_call(xp, transforms.inverse, matrix), moved), points, scale=12)
 
 
+def test_compose_is_the_matrix_product_and_broadcasts(xp, batch, random):
+    shapes = [(*batch, 1), (*batch, 3)]
+    first, second = (transforms.rigid(_rotations(random, s), random.normal(size=(*s, 3))) for s in shapes)
+    _close(xp, _call(xp, transforms.compose, _array(xp, first), _array(xp, second)), first @ second, scale=4)
+
+
 def test_transforms_compose(random):
     a, b = (transforms.rigid(_rotations(random, (5,)), random.normal(size=(5, 3))) for _ in range(2))
     points = random.normal(size=(5, 4, 3))

@@ -4,6 +4,8 @@ import functools
 import re
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxrecon.kernels import RasterConfig, rasterize
@@ -27,7 +29,7 @@ def plan(views, cloud, request):
 @pytest.mark.parametrize("capability", ["7.5", "8.0", "8.9", "9.0", "10.0", "12.0"])
 def test_kernels_compile_for_recent_cards_without_a_compiler_installed(plan, capability):
     ptx = nvrtc.compile_ptx(launch.SOURCE.read_text(), plan.program.constants, capability)
-    kernels = {"pack", "count", "emit", "fill_rest", "order", "blend"}
+    kernels = {"pack", "emit", "sum_up", "settle", "order", "blend"}
     kernels |= {"blend_backward", "gather"} if plan.paired else set()
     assert set(re.findall(r"\.visible \.entry (\w+)\(", ptx)) == kernels
     assert f".target sm_{capability.replace('.', '')}" in ptx
@@ -56,7 +58,7 @@ def test_xla_is_handed_every_kernel_of_a_drawing_and_its_gradient(views, cloud, 
 
     drawing = jax.jit(functools.partial(rasterize, backend="gpu")).trace(arena, view)
     text = drawing.lower(lowering_platforms=("cuda",)).as_text()
-    assert KERNEL_NAME.findall(text) == ["pack", "count", "emit", "fill_rest", "order", "blend"]
+    assert KERNEL_NAME.findall(text) == ["pack", "emit", "sum_up", "settle", "order", "blend"]
     text = jax.jit(jax.grad(loss)).trace(arena.means).lower(lowering_platforms=("cuda",)).as_text()
     assert {"blend_backward", "gather"} <= set(KERNEL_NAME.findall(text))
 
@@ -65,6 +67,31 @@ def test_off_a_gpu_the_backend_refuses_with_the_reason(views, cloud, monkeypatch
     monkeypatch.setattr(launch, "why_no_gpu", lambda: "JAX's default device is a cpu")
     with pytest.raises(RuntimeError, match="backend 'gpu' cannot run here: JAX's default device is a cpu"):
         rasterize(cloud(jax.random.key(0), 4), views(), backend="gpu")
+
+
+def test_what_is_needed_is_added_up_in_64_bits(views, cloud):
+    plan = planning.make_plan(
+        cloud(jax.random.key(0), 4), views(cameras=4), False, RasterConfig(pairs_per_camera=64), False
+    )
+    needed = np.array([200, 2**31 + 5, 1, 2**33], np.uint64)
+    ends = jax.ShapeDtypeStruct((4, 2), jnp.uint32)
+    results = [ends, jax.ShapeDtypeStruct((4,), jnp.int32), jax.ShapeDtypeStruct((4,), jnp.bool_)]
+    words = jnp.asarray(needed.view(np.uint32).reshape(4, 2))
+    ends, pairs, overflow = plan.program.run("sum_up", 1, 1024, [words], results)
+    np.testing.assert_array_equal(np.asarray(ends).view(np.uint64)[:, 0], np.cumsum(needed))
+    assert np.asarray(pairs).tolist() == [200, 2**31 - 1, 1, 2**31 - 1]
+    assert np.asarray(overflow).tolist() == [False, True, True, True]
+
+
+def test_with_too_little_room_the_first_cameras_are_whole(views, cloud):
+    arena, view = cloud(jax.random.key(1), 300), views(cameras=4)
+    whole = rasterize(arena, view, backend="gpu")
+    room = int(whole.pairs.sum()) * 5 // 8
+    draw = jax.jit(functools.partial(rasterize, backend="gpu", config=RasterConfig(pairs_per_camera=room // 4)))
+    raster = draw(arena, view)
+    assert np.asarray(raster.overflow).tolist() == [False, False, True, True]
+    np.testing.assert_array_equal(raster.pairs, whole.pairs)
+    np.testing.assert_array_equal(raster.rgb[:2], whole.rgb[:2])
 
 
 def test_too_many_cameras_for_the_sort_key_are_drawn_in_passes(views, cloud):

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from dot_precision import rounded_products
 
 from jaxrecon.geometry.transforms import quaternion_to_matrix, rigid, transform_points
-from jaxrecon.render import Cameras, quantise, render
+from jaxrecon.render import Cameras, RenderConfig, quantise, render
 from jaxrecon.scene.gaussians import Gaussians, concatenate, empty
 from jaxrecon.scene.scene import Scene, sky_colour
 
@@ -97,6 +98,18 @@ def test_gradients_reach_actor_and_camera_poses_and_stay_finite(scene, cameras, 
     gradients = jax.jit(jax.grad(loss, argnums=(0, 1)))(pose, cameras.world_from_camera)
     for gradient in gradients:
         assert np.all(np.isfinite(gradient)) and np.abs(gradient).max() > 1e-3
+
+
+@pytest.mark.parametrize("backend", ["reference", "xla"])
+def test_no_accelerator_rounds_poses_or_rays(scene, cameras, pose, backend):
+    def loss(scene, world_from_camera, pose):
+        posed = cameras.replace(world_from_camera=world_from_camera)
+        return jnp.sum(render(scene, posed, pose, config=RenderConfig(backend)).rgb)
+
+    gaussians = scene.gaussians.replace(sh=jnp.tile(scene.gaussians.sh, (1, 4, 1)))
+    coloured = scene.replace(gaussians=gaussians)
+    for program in (loss, jax.grad(loss, argnums=(1, 2))):
+        assert rounded_products(program, coloured, cameras.world_from_camera, pose) == []
 
 
 def test_a_missing_actor_pose_is_named(scene, cameras):

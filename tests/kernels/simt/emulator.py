@@ -52,7 +52,7 @@ def run(
     def on_host(*arrays: np.ndarray) -> list[np.ndarray]:
         inputs = [np.ascontiguousarray(array) for array in arrays]
         # What a kernel does not write is undefined: fill it with something that would be noticed.
-        outputs = [np.full(shape.shape, 0x7B, np.uint8 if shape.dtype == bool else shape.dtype) for shape in results]
+        outputs = [np.full(shape.shape, 0x7B, shape.dtype) for shape in results]
         for source, target in (aliases or {}).items():
             outputs[target] = inputs[source].copy()
             inputs[source] = outputs[target]

@@ -32,14 +32,16 @@ inline int __float_as_int(float f) { int i; memcpy(&i, &f, 4); return i; }
 inline unsigned __float_as_uint(float f) { unsigned i; memcpy(&i, &f, 4); return i; }
 inline float __int_as_float(int i) { float f; memcpy(&f, &i, 4); return f; }
 inline int __popc(unsigned v) { return __builtin_popcount(v); }
+inline int __clz(unsigned v) { return v ? __builtin_clz(v) : 32; }
+inline float __log2f(float x) { return log2f(x); }
 inline int __ffs(unsigned v) { return __builtin_ffs((int)v); }
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 inline int __float2int_ru(float x) { return (int)fminf(fmaxf(ceilf(x), -2147483648.0f), 2147483520.0f); }
 inline int __float2int_rd(float x) { return (int)fminf(fmaxf(floorf(x), -2147483648.0f), 2147483520.0f); }
 inline float __logf(float x) { return logf(x); }
-inline int atomicAdd(int* p, int v) { const int old = *p; *p += v; return old; }
+template <class T> T atomicAdd(T* p, T v) { const T old = *p; *p += v; return old; }
+
 inline unsigned atomicOr(unsigned* p, unsigned v) { const unsigned old = *p; *p |= v; return old; }
-inline unsigned atomicAnd(unsigned* p, unsigned v) { const unsigned old = *p; *p &= v; return old; }
 
 struct simt_meeting { int arrived = 0, round = 0; };
 struct simt_warp { simt_meeting meeting; uint32_t values[2][32]; };
@@ -113,14 +115,13 @@ static int simt_count;
 inline void simt_call() {
     P* a = simt_arguments;
     switch (simt_count) {
-        case 3: ((void (*)(P, P, P))simt_kernel)(a[0], a[1], a[2]); break;
         case 4: ((void (*)(P, P, P, P))simt_kernel)(a[0], a[1], a[2], a[3]); break;
-        case 5: ((void (*)(P, P, P, P, P))simt_kernel)(a[0], a[1], a[2], a[3], a[4]); break;
         case 7: ((void (*)(P, P, P, P, P, P, P))simt_kernel)(a[0], a[1], a[2], a[3], a[4], a[5], a[6]); break;
         case 8: ((void (*)(P, P, P, P, P, P, P, P))simt_kernel)(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]); break;
+        case 9: ((void (*)(P, P, P, P, P, P, P, P, P))simt_kernel)(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8]); break;
         case 10: ((void (*)(P, P, P, P, P, P, P, P, P, P))simt_kernel)(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9]); break;
         case 11: ((void (*)(P, P, P, P, P, P, P, P, P, P, P))simt_kernel)(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10]); break;
-        case 12: ((void (*)(P, P, P, P, P, P, P, P, P, P, P, P))simt_kernel)(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11]); break;
+        case 14: ((void (*)(P, P, P, P, P, P, P, P, P, P, P, P, P, P))simt_kernel)(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13]); break;
         case 15: ((void (*)(P, P, P, P, P, P, P, P, P, P, P, P, P, P, P))simt_kernel)(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13], a[14]); break;
         default: fprintf(stderr, "no kernel takes %d arguments\n", simt_count); abort();
     }
