@@ -2,16 +2,15 @@
 
 import os
 import pathlib
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax.numpy as jnp
 import numpy as np
 import plyfile
 from jaxtyping import Bool, Float
 
-from jaxrecon.geometry.transforms import matrix_to_quaternion
+from jaxrecon.scene.exporting import snapshot, write_file
 from jaxrecon.scene.gaussians import Gaussians
-from jaxrecon.scene.harmonics import rotate
 from jaxrecon.scene.scene import Scene
 
 Array = Any  # a NumPy or a JAX array
@@ -47,30 +46,28 @@ def write_ply(
     Raises:
         FileExistsError: if the file exists and ``overwrite`` is false.
     """
-    target = pathlib.Path(path)
-    if target.exists() and not overwrite:
-        raise FileExistsError(f"{target} exists; choose another path or pass overwrite=True")
-    groups = np.asarray(scene.group)
-    valid = np.asarray(scene.gaussians.valid)
-    tables = [_table(scene.gaussians, valid & (groups == 0), np.eye(4))]
-    for actor in range(scene.actors if world_from_actor is not None else 0):
-        if actor_valid is None or bool(actor_valid[actor]):
-            pose = np.asarray(world_from_actor[actor], dtype=np.float64)  # type: ignore[index]
-            tables.append(_table(scene.gaussians, valid & (groups == actor + 1), pose))
-    table = np.concatenate(tables)
-    rest = table.shape[1] - len(_FIXED_BEFORE) - len(_FIXED_AFTER)
+    gaussians = snapshot(scene, world_from_actor, actor_valid)
+    write_file(path, lambda stream: write_vertices(gaussians, stream), overwrite)
+    return gaussians.capacity
+
+
+def write_vertices(gaussians: Gaussians, stream: BinaryIO) -> None:
+    """Write every slot of a set, valid or not, as a binary PLY file into a stream."""
+    means, sh = np.asarray(gaussians.means), np.asarray(gaussians.sh)
+    rest = 3 * (sh.shape[1] - 1)
+    columns = [
+        means,
+        np.zeros_like(means),
+        sh[:, 0],
+        sh[:, 1:].transpose(0, 2, 1).reshape(len(sh), rest),
+        np.asarray(gaussians.opacity_logits)[:, None],
+        np.asarray(gaussians.log_scales),
+        np.asarray(gaussians.quaternions),
+    ]
     names = (*_FIXED_BEFORE, *(f"f_rest_{i}" for i in range(rest)), *_FIXED_AFTER)
-    vertices = np.ascontiguousarray(table, dtype="<f4").view([(name, "<f4") for name in names])[:, 0]
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        with open(temporary, "wb") as stream:
-            plyfile.PlyData([plyfile.PlyElement.describe(vertices, "vertex")], byte_order="<").write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return len(table)
+    table = np.ascontiguousarray(np.concatenate(columns, axis=1), dtype="<f4")
+    vertices = table.view([(name, "<f4") for name in names]).reshape(len(table))
+    plyfile.PlyData([plyfile.PlyElement.describe(vertices, "vertex")], byte_order="<").write(stream)
 
 
 def read_ply(path: str | os.PathLike[str]) -> Gaussians:
@@ -125,31 +122,3 @@ def _gaussians(columns: dict[str, np.ndarray], rest: int) -> Gaussians:
         sh=jnp.asarray(np.concatenate(parts, axis=1)),
         valid=jnp.ones(len(constant), bool),
     )
-
-
-def _table(gaussians: Gaussians, chosen: np.ndarray, pose: np.ndarray) -> np.ndarray:
-    """Rows of the file for the chosen slots, moved by a rigid pose."""
-    means = np.asarray(gaussians.means)[chosen]
-    quaternions = np.asarray(gaussians.quaternions)[chosen]
-    sh = np.asarray(gaussians.sh)[chosen]
-    if not np.array_equal(pose, np.eye(4)):
-        means = means @ pose[:3, :3].T + pose[:3, 3]
-        quaternions = _multiply(matrix_to_quaternion(pose[:3, :3]), quaternions)
-        sh = rotate(sh, pose[:3, :3])
-    columns = [
-        means,
-        np.zeros_like(means),
-        sh[:, 0],
-        sh[:, 1:].transpose(0, 2, 1).reshape(len(sh), 3 * (sh.shape[1] - 1)),
-        np.asarray(gaussians.opacity_logits)[chosen, None],
-        np.asarray(gaussians.log_scales)[chosen],
-        quaternions,
-    ]
-    return np.concatenate(columns, axis=1).astype(np.float32)
-
-
-def _multiply(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Product of a quaternion ``wxyz`` with each of many."""
-    w, x, y, z = left
-    matrix = np.array([[w, -x, -y, -z], [x, w, -z, y], [y, z, w, -x], [z, -y, x, w]])
-    return right @ matrix.T
