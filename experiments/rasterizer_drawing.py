@@ -70,10 +70,11 @@ def time_drawing(
         BenchmarkError: if an image of a timed call lacks splats.
     """
     config = calibrated(arena, sets, look, backend, config)
+    detail = jnp.float32(look.detail)
 
     def compile_(config: RasterConfig) -> Callable[[Views], tuple[Raster, dict]]:
         draw = jax.jit(partial(rasterize, antialiased=look.antialiased, backend=backend, config=config))
-        return lambda views: (draw(arena, views, detail=jnp.float32(look.detail)), {})
+        return lambda views: (draw(arena, views, detail=detail), {})
 
     return _time(compile_, sets, config, repeats, shown)
 
