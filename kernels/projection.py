@@ -1,9 +1,11 @@
 """From Gaussians in three dimensions to splats on an image: EWA projection as gsplat 1.5.3 defines it."""
 
 import flax.struct
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.kernels.arena import Arena, Views
 from jaxrecon.kernels.harmonics import harmonics_colour
@@ -127,8 +129,35 @@ def _posed(arena: Arena, views: Views) -> tuple[Array, Array]:
     if rows.shape[1] == 1:
         return rows, views.group_valid
     group = jnp.broadcast_to(arena.group, (views.count, arena.group.shape[-1]))
-    posed = jnp.take_along_axis(rows, group[..., None], axis=1)
+    posed = _of_group(rows, arena.group)
     return lax.optimization_barrier(posed), jnp.take_along_axis(views.group_valid, group, axis=1)
+
+
+@jax.custom_vjp
+def _of_group(values: Float[Array, "camera group k"], group: Int[Array, "*c n"]) -> Float[Array, "camera n k"]:
+    """What belongs to each Gaussian's group in each camera.
+
+    Its gradient is a product of matrices: adding up a scene's Gaussians one by one takes turns at a few numbers, which
+    costs more than the rest of a drawing and gives another rounding every time.
+    """
+    index = jnp.broadcast_to(group, (values.shape[0], group.shape[-1]))
+    return jnp.take_along_axis(values, index[..., None], axis=1)
+
+
+def _of_group_forward(values: Array, group: Array) -> tuple[Array, tuple[Array, Array]]:
+    # The number of groups is a shape, and residuals hold arrays: an empty one carries it.
+    return _of_group(values, group), (group, values[:0])
+
+
+def _of_group_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, np.ndarray]:
+    group, like = residuals
+    member = jax.nn.one_hot(group, like.shape[1], dtype=cotangent.dtype)
+    axes = "cng,cnk->cgk" if group.ndim > 1 else "ng,cnk->cgk"
+    d_values = jnp.einsum(axes, member, cotangent, precision=lax.Precision.HIGHEST)
+    return d_values, np.zeros(group.shape, jax.dtypes.float0)
+
+
+_of_group.defvjp(_of_group_forward, _of_group_backward)
 
 
 def _extent(uu: Array, vv: Array, opacities: Array) -> Array:
@@ -143,8 +172,7 @@ def _colour(arena: Arena, views: Views) -> Array:
     if degree == 0:
         colour = harmonics_colour(arena.sh, jnp.ones_like(arena.means), 0)
         return jnp.broadcast_to(colour, (*shape, 3))
-    group = jnp.broadcast_to(arena.group, shape)
-    own_centre = jnp.take_along_axis(views.centres, group[..., None], axis=1)
+    own_centre = _of_group(views.centres, arena.group)
     return harmonics_colour(
         jnp.broadcast_to(arena.sh, (*shape, *arena.sh.shape[-2:])), arena.means - own_centre, degree
     )

@@ -753,40 +753,23 @@ blend(const float4* records, const float* sh, const float* poses, const Camera* 
     }
 }
 
-// Sum ten values over a warp. Lane 4 k receives the sum of value k < 8; lanes 0 and 16 also return values 8 and 9.
-__device__ __forceinline__ void warp_sums(const float* values, int lane, float& one, float& two) {
-    float kept4[4], kept2[2];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-        const bool high = lane & 16;
-        const float given = high ? values[i] : values[i + 4];
-        kept4[i] = (high ? values[i + 4] : values[i]) + __shfl_xor_sync(ALL, given, 16);
-    }
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-        const bool high = lane & 8;
-        const float given = high ? kept4[i] : kept4[i + 2];
-        kept2[i] = (high ? kept4[i + 2] : kept4[i]) + __shfl_xor_sync(ALL, given, 8);
-    }
-    const bool high = lane & 4;
-    one = (high ? kept2[1] : kept2[0]) + __shfl_xor_sync(ALL, high ? kept2[0] : kept2[1], 4);
-    one += __shfl_xor_sync(ALL, one, 2);
-    one += __shfl_xor_sync(ALL, one, 1);
-    two = ((lane & 16) ? values[9] : values[8]) + __shfl_xor_sync(ALL, (lane & 16) ? values[8] : values[9], 16);
-    for (int step = 8; step > 0; step /= 2) two += __shfl_xor_sync(ALL, two, step);
-}
-
 #if PAIRED
+// What a pixel does to a splat: dL/d(log alpha) by way of alpha, and the splat's weight in the pixel.
+struct Mark { float d_exponent, weight; };
+
 // Gradient of one tile's image with respect to its pairs. Walks front to back like blend: with weight w_i = a_i T_i,
 // value c_i and cotangent g of a pixel, dL/da_i = T_i (c_i . g) - (sum_{j > i} w_j (c_j . g)) / (1 - a_i).
-// Sums over pixels have a fixed order, so the result is the same every time.
-extern "C" __global__ void __launch_bounds__(PIXELS, 12)
+// First each lane takes a pixel and leaves a mark for every splat that it draws; then each takes a splat and adds up
+// its marks, pixel by pixel: no lane works on what is not drawn, and the order of the sums is fixed.
+extern "C" __global__ void __launch_bounds__(PIXELS, 8)
 blend_backward(const float4* records, const float* sh, const float* poses, const Camera* cameras, const int* ordered,
                const int* gaussian_of_pair, const int* starts, const int* schedule, const float* rgb,
                const float* depth, const float* alpha, const float* d_rgb, const float* d_depth, const float* d_alpha,
                float4* gradients) {
     __shared__ Batch batch;
-    __shared__ float sums[2][PIXELS][11];  // an odd stride keeps threads off each other's banks
+    __shared__ Mark marks[PIXELS / WARP][WARP][WARP + 1];  // by warp, splat, pixel; odd strides spread over the banks
+    __shared__ float4 cotangents[PIXELS];
+    __shared__ float others[PIXELS][11];  // sums of the warp that does not finish a splat
     const int thread = threadIdx.x, lane = thread % WARP, warp = thread / WARP, own = thread ^ (WARP - 1);
     const Tile tile(starts, schedule);
     if (tile.outside()) return;
@@ -797,77 +780,92 @@ blend_backward(const float4* records, const float* sh, const float* poses, const
     const float x = thread % SIDE + 0.5f, y = thread / SIDE + 0.5f;
     const size_t at = inside ? ((size_t)tile.view * HEIGHT + image_y) * WIDTH + image_x : 0;
     const float g0 = d_rgb[3 * at], g1 = d_rgb[3 * at + 1], g2 = d_rgb[3 * at + 2], g3 = d_depth[at], g4 = d_alpha[at];
+    cotangents[thread] = make_float4(g0, g1, g2, g3);
     float transmittance = inside ? 1.0f : -1.0f;
     float behind = rgb[3 * at] * g0 + rgb[3 * at + 1] * g1 + rgb[3 * at + 2] * g2 + depth[at] * g3 + alpha[at] * g4;
     bool live = true;
     for (int from = tile.start; from < tile.end; from += PIXELS) {
         const int pair = from + thread < tile.end ? ordered[from + thread] : -1;
-        float4* gradient = gradients + (size_t)(pair >= 0 ? pair : 0) * (GRADIENT / 4);
         if (!live) {
             // What lies behind the last stop has no influence.
-            for (int k = 0; pair >= 0 && k < GRADIENT / 4; ++k) gradient[k] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+            for (int k = 0; pair >= 0 && k < GRADIENT / 4; ++k)
+                gradients[(size_t)pair * (GRADIENT / 4) + k] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
             continue;
         }
         if (pair >= 0)
             prepare(batch, own, gaussian_of_pair[pair], records, sh, own_poses, camera, tile.left, tile.top);
         else
             batch.cover[0][own] = batch.cover[1][own] = 0;
-#pragma unroll
-        for (int k = 0; k < 10; ++k) sums[0][thread][k] = sums[1][thread][k] = 0.0f;
         __syncthreads();
+        float kept[10];
 #pragma unroll
-        for (int group = 0; group < PIXELS; group += WARP) {
-            const unsigned cover = batch.cover[warp][group + lane], covering = transpose(cover, lane);
-            for (unsigned hits = __ballot_sync(ALL, cover != 0); hits;) {
-                const int bit = highest(hits), slot = group + bit;
-                hits ^= 1u << bit;
-                const float4 place = batch.splats[slot][0], weight = batch.splats[slot][1], tint = batch.splats[slot][2];
-                const float dx = x - place.x, dy = y - place.y;
-                const float exponent = log_alpha(place, weight, dx, dy), raw = exp2_fast(exponent);
-                const float a = fminf(raw, MAXIMUM_ALPHA), next = fmaf(-a, transmittance, transmittance);
-                float sum[10] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
-                bool drawn = (covering >> bit & 1u) && transmittance > 0.0f && blends(exponent, weight);
-                if (drawn && next <= MINIMUM_TRANSMITTANCE) {
+        for (int half = 0; half < PIXELS / WARP; ++half) {
+            const float4(*splats)[3] = batch.splats + half * WARP;
+            unsigned covering = transpose(batch.cover[warp][half * WARP + lane], lane), drawn = 0;
+            while (covering && transmittance > 0.0f) {
+                const int slot = highest(covering);
+                covering ^= 1u << slot;
+                const float4 place = splats[slot][0], weight = splats[slot][1], tint = splats[slot][2];
+                const float exponent = log_alpha(place, weight, x - place.x, y - place.y);
+                if (!blends(exponent, weight)) continue;
+                const float raw = exp2_fast(exponent), a = fminf(raw, MAXIMUM_ALPHA);
+                const float next = fmaf(-a, transmittance, transmittance);
+                if (next <= MINIMUM_TRANSMITTANCE) {
                     transmittance = -transmittance;
-                    drawn = false;
+                    break;
                 }
-                if (!__any_sync(ALL, drawn)) continue;
-                if (drawn) {
-                    const float w = a * transmittance;
-                    const float shade = fmaf(weight.w, g0, fmaf(tint.x, g1, fmaf(tint.y, g2, fmaf(weight.z, g3, g4))));
-                    behind = fmaf(-w, shade, behind);
-                    const float d_a = raw < MAXIMUM_ALPHA ? fmaf(transmittance, shade, -behind / (1.0f - a)) : 0.0f;
-                    transmittance = next;
-                    const float d_exponent = d_a * a;
-                    sum[0] = d_exponent * dx;
-                    sum[1] = d_exponent * dy;
-                    sum[2] = sum[0] * dx;
-                    sum[3] = sum[0] * dy;
-                    sum[4] = sum[1] * dy;
-                    sum[5] = d_exponent;  // times the opacity
-                    sum[6] = w * g0;
-                    sum[7] = w * g1;
-                    sum[8] = w * g2;
-                    sum[9] = w * g3;
-                }
-                float one, two;
-                warp_sums(sum, lane, one, two);
-                if (lane % 4 == 0) sums[warp][slot][lane / 4] = one;
-                if (lane % 16 == 0) sums[warp][slot][8 + lane / 16] = two;
+                const float w = a * transmittance;
+                const float shade = fmaf(weight.w, g0, fmaf(tint.x, g1, fmaf(tint.y, g2, fmaf(weight.z, g3, g4))));
+                behind = fmaf(-w, shade, behind);
+                const float d_a = raw < MAXIMUM_ALPHA ? fmaf(transmittance, shade, -behind / (1.0f - a)) : 0.0f;
+                transmittance = next;
+                drawn |= 1u << slot;
+                marks[warp][slot][lane] = {d_a * a, w};
             }
+            __syncwarp();
+            const float4 place = splats[lane][0];
+            float sum[10] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+            for (unsigned pixels = transpose(drawn, lane); pixels;) {
+                const int pixel = highest(pixels);
+                pixels ^= 1u << pixel;
+                const Mark mark = marks[warp][lane][pixel];
+                const float4 g = cotangents[warp * WARP + pixel];
+                const float dx = pixel % SIDE + 0.5f - place.x;
+                const float dy = pixel / SIDE + warp * (WARP / SIDE) + 0.5f - place.y;
+                const float along_x = mark.d_exponent * dx, along_y = mark.d_exponent * dy;
+                sum[0] += along_x;
+                sum[1] += along_y;
+                sum[2] = fmaf(along_x, dx, sum[2]);
+                sum[3] = fmaf(along_x, dy, sum[3]);
+                sum[4] = fmaf(along_y, dy, sum[4]);
+                sum[5] += mark.d_exponent;  // times the opacity
+                sum[6] = fmaf(mark.weight, g.x, sum[6]);
+                sum[7] = fmaf(mark.weight, g.y, sum[7]);
+                sum[8] = fmaf(mark.weight, g.z, sum[8]);
+                sum[9] = fmaf(mark.weight, g.w, sum[9]);
+            }
+            // A warp finishes the half of its own number.
+#pragma unroll
+            for (int k = 0; k < 10; ++k) {
+                if (half == warp) kept[k] = sum[k];
+                else others[half * WARP + lane][k] = sum[k];
+            }
+            __syncwarp();
         }
         live = __syncthreads_or(transmittance > 0.0f);
-        if (pair >= 0) {
-            float sum[10];
+        const int its_pair = __shfl_sync(ALL, pair, lane ^ (WARP - 1));
+        if (its_pair >= 0) {
 #pragma unroll
-            for (int k = 0; k < 10; ++k) sum[k] = sums[0][own][k] + sums[1][own][k];
-            const float4* splat = batch.splats[own];
+            for (int k = 0; k < 10; ++k) kept[k] += others[thread][k];
+            const float4* splat = batch.splats[thread];
             const float scale = -1.0f / LOG2E;
             const float a = 2.0f * scale * splat[0].z, b = scale * splat[0].w, c = 2.0f * scale * splat[1].x;
-            gradient[0] = make_float4(a * sum[0] + b * sum[1], b * sum[0] + c * sum[1], -0.5f * sum[2], -sum[3]);
-            gradient[1] = make_float4(-0.5f * sum[4], sum[5] / splat[2].z, sum[6], sum[7]);
-            gradient[2] = make_float4(sum[8], sum[9], 0.0f, 0.0f);
+            float4* gradient = gradients + (size_t)its_pair * (GRADIENT / 4);
+            gradient[0] = make_float4(a * kept[0] + b * kept[1], b * kept[0] + c * kept[1], -0.5f * kept[2], -kept[3]);
+            gradient[1] = make_float4(-0.5f * kept[4], kept[5] / splat[2].z, kept[6], kept[7]);
+            gradient[2] = make_float4(kept[8], kept[9], 0.0f, 0.0f);
         }
+        __syncthreads();
     }
 }
 
