@@ -2,7 +2,7 @@
 
 from jaxrecon.scene.assets import Asset, BankError, WellSeen, extract_actors, insert_actor
 from jaxrecon.scene.bank import load_bank, save_bank
-from jaxrecon.scene.files import SceneError, load_scene, save_scene
+from jaxrecon.scene.files import SceneError, load_levels, load_scene, save_scene
 from jaxrecon.scene.gaussians import Gaussians, concatenate, empty
 from jaxrecon.scene.levels import Levels, LevelsConfig, build_levels, join_levels
 from jaxrecon.scene.parts import read_parts, write_parts
@@ -29,6 +29,7 @@ __all__ = [
     "insert_actor",
     "join_levels",
     "load_bank",
+    "load_levels",
     "load_scene",
     "read_parts",
     "read_ply",

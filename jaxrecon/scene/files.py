@@ -1,5 +1,6 @@
 """Scenes on disk: one folder with a checksum manifest, written whole or not at all."""
 
+import dataclasses
 import os
 import pathlib
 from typing import Any
@@ -8,13 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrecon.scene.gaussians import Gaussians
+from jaxrecon.scene.levels import Levels, LevelsConfig, build_levels
 from jaxrecon.scene.scene import Scene
 from jaxrecon.storage import read_folder, write_folder
 
 KIND, VERSION = "scene", 1
-_ARRAYS = "scene.npz"
+_ARRAYS, _LEVELS = "scene.npz", "levels.npz"
 _DTYPES = {"group": np.int32, "valid": np.bool_}
 _NAMES = ("means", "quaternions", "log_scales", "opacity_logits", "sh", "valid", "group", "sky", "actor_sizes")
+_LEVEL_NAMES = tuple(field.name for field in dataclasses.fields(Levels))
+DEFAULT_LEVELS = LevelsConfig()
 
 
 class SceneError(ValueError):
@@ -22,15 +26,20 @@ class SceneError(ValueError):
 
 
 def save_scene(
-    scene: Scene, path: str | os.PathLike[str], metadata: dict[str, Any] | None = None, overwrite: bool = False
+    scene: Scene,
+    path: str | os.PathLike[str],
+    metadata: dict[str, Any] | None = None,
+    overwrite: bool = False,
+    levels: Levels | LevelsConfig | None = DEFAULT_LEVELS,
 ) -> str:
-    """Write a scene as a folder.
+    """Write a scene and its policy-resolution form as a folder.
 
     Args:
         scene: the world; all slots are kept, so that it loads exactly as it was.
         path: folder to create.
         metadata: anything JSON can hold that should travel with it (log, frames, quality).
         overwrite: replace a scene that exists.
+        levels: the policy-resolution form, or how to build it; None: the folder holds none.
 
     Returns:
         Content hash of the folder.
@@ -41,10 +50,15 @@ def save_scene(
     """
     arrays = _arrays(scene)
     _validate(arrays)
+    if isinstance(levels, LevelsConfig):
+        levels = build_levels(scene, levels) if arrays["valid"].any() else None
+    form = {} if levels is None else {name: np.asarray(getattr(levels, name)) for name in _LEVEL_NAMES}
 
     def write(folder: pathlib.Path) -> None:
-        with open(folder / _ARRAYS, "wb") as stream:
-            np.savez(stream, **arrays)  # type: ignore[arg-type]
+        for name, content in ((_ARRAYS, arrays), (_LEVELS, form)):
+            if content:
+                with open(folder / name, "wb") as stream:
+                    np.savez(stream, **content)  # type: ignore[arg-type]
 
     return write_folder(
         pathlib.Path(path), write, kind=KIND, version=VERSION, metadata=metadata or {}, overwrite=overwrite
@@ -68,6 +82,21 @@ def load_scene(path: str | os.PathLike[str]) -> tuple[Scene, dict[str, Any]]:
     fields = {name: jnp.asarray(value) for name, value in arrays.items()}
     group, sky, actor_sizes = (fields.pop(name) for name in ("group", "sky", "actor_sizes"))
     return Scene(Gaussians(**fields), group, sky, actor_sizes), dict(manifest.metadata)
+
+
+def load_levels(path: str | os.PathLike[str]) -> Levels:
+    """Read the policy-resolution form of a scene.
+
+    Raises:
+        StorageError: if the folder is missing, incomplete, altered or of another kind or version.
+        SceneError: if it holds none.
+    """
+    folder = pathlib.Path(path)
+    read_folder(folder, kind=KIND, version=VERSION)
+    if not (folder / _LEVELS).exists():
+        raise SceneError(f"{path} holds no policy-resolution form ({_LEVELS}); save the scene with levels to have one")
+    with np.load(folder / _LEVELS, allow_pickle=False) as archive:
+        return Levels(**{name: jnp.asarray(archive[name]) for name in _LEVEL_NAMES})
 
 
 def validate_scene(scene: Scene) -> None:

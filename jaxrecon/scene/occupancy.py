@@ -11,6 +11,7 @@ from scipy import ndimage, spatial
 
 from jaxrecon.geometry.transforms import inverse, transform_points
 from jaxrecon.logs.driving_log import DrivingLog
+from jaxrecon.scene.grids import bilinear
 
 FAR = 100.0  # metres; the answer where nothing was mapped
 
@@ -31,18 +32,7 @@ class DistanceField:
 
     def __call__(self, points: Float[Array, "*b 2"]) -> Float[Array, "*b"]:
         """Signed distance (metres) at world points, bilinear between cell centres; ``FAR`` outside the grid."""
-        rows, columns = self.distance.shape
-        grid = (points - self.origin) / self.cell
-        last = jnp.asarray([columns - 1, rows - 1], grid.dtype)
-        inside = jnp.all((grid >= 0) & (grid <= last), axis=-1)
-        low = jnp.clip(jnp.floor(grid), 0, last - 1)
-        fraction = jnp.clip(grid - low, 0.0, 1.0)
-        column, row = low[..., 0].astype(jnp.int32), low[..., 1].astype(jnp.int32)
-        flat, corner = self.distance.reshape(-1), row * columns + column
-        fx, fy = fraction[..., 0], fraction[..., 1]
-        lower = flat[corner] * (1 - fx) + flat[corner + 1] * fx
-        upper = flat[corner + columns] * (1 - fx) + flat[corner + columns + 1] * fx
-        return jnp.where(inside, lower * (1 - fy) + upper * fy, FAR)
+        return bilinear(self.distance, self.origin, self.cell, points, FAR)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,12 +123,12 @@ def from_lidar(log: DrivingLog, config: OccupancyConfig = OccupancyConfig()) -> 
     nearest, near = _nearest_pose(path, low, (rows, columns), config)
     obstacle_points, obstacle_frames, ground_frames = (np.zeros(rows * columns, np.int32) for _ in range(3))
     for frame in range(log.frames):
-        points = transform_points(log.world_from_ego[frame], _outside_tracks(log, frame, config.inflation))
-        cells = _cells(points, low, (rows, columns), config.cell)
+        points = transform_points(log.world_from_ego[frame], outside_tracks(log, frame, config.inflation))
+        cells = cells_of(points, low, (rows, columns), config.cell)
         keep = cells >= 0
         keep[keep] = near[cells[keep]]
         points, cells = points[keep], cells[keep]
-        height = _height(points, log.world_from_ego[nearest[cells]])
+        height = height_above(points, log.world_from_ego[nearest[cells]])
         obstacle = cells[(height >= config.lowest) & (height <= config.highest)]
         np.add.at(obstacle_points, obstacle, 1)
         obstacle_frames[np.unique(obstacle)] += 1
@@ -160,19 +150,19 @@ def _nearest_pose(
     return np.where(near, index, 0), near
 
 
-def _cells(points: np.ndarray, low: np.ndarray, shape: tuple[int, int], cell: float) -> Int[np.ndarray, " n"]:
+def cells_of(points: np.ndarray, low: np.ndarray, shape: tuple[int, int], cell: float) -> Int[np.ndarray, " n"]:
     """Flat cell index of each point; -1 outside the grid."""
     column, row = np.round((points[:, :2] - low) / cell).astype(int).T
     inside = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])
     return np.where(inside, row * shape[1] + column, -1)
 
 
-def _height(points: np.ndarray, poses: np.ndarray) -> Float[np.ndarray, " n"]:
+def height_above(points: np.ndarray, poses: np.ndarray) -> Float[np.ndarray, " n"]:
     """Height of each point above the ground plane of its pose, metres."""
     return np.einsum("ni,ni->n", points - poses[:, :3, 3], poses[:, :3, 2])
 
 
-def _outside_tracks(log: DrivingLog, frame: int, inflation: float) -> Float[np.ndarray, "n 3"]:
+def outside_tracks(log: DrivingLog, frame: int, inflation: float) -> Float[np.ndarray, "n 3"]:
     """LiDAR points of a frame, ego frame, that lie in no track's box."""
     points = np.asarray(log.lidar[frame])[:, :3].astype(np.float64)
     keep = np.isfinite(points).all(axis=-1)
@@ -195,7 +185,7 @@ def _swept(
     footprint = np.stack([*np.meshgrid(ahead, left, indexing="ij"), np.zeros((len(ahead), len(left)))], axis=-1)
     swept = np.zeros(shape[0] * shape[1], bool)
     for pose in _dense(log.world_from_ego, config.cell):
-        cells = _cells(transform_points(pose, footprint.reshape(-1, 3)), low, shape, config.cell)
+        cells = cells_of(transform_points(pose, footprint.reshape(-1, 3)), low, shape, config.cell)
         swept[cells[cells >= 0]] = True
     return swept.reshape(shape)
 

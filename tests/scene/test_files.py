@@ -1,10 +1,13 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrecon.scene.files import SceneError, load_scene, save_scene, validate_scene
+from jaxrecon.scene.files import SceneError, load_levels, load_scene, save_scene, validate_scene
 from jaxrecon.scene.gaussians import Gaussians
+from jaxrecon.scene.levels import build_levels
 from jaxrecon.scene.scene import Scene
 from jaxrecon.storage import StorageError
 
@@ -92,3 +95,17 @@ def test_an_unsound_scene_is_refused_and_leaves_nothing(tmp_path, broken, messag
     with pytest.raises(SceneError, match=message):
         save_scene(scene, tmp_path / "scene")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_policy_resolution_form_travels_with_its_scene(tmp_path):
+    scene = _scene()
+    save_scene(scene, tmp_path / "with")
+    stored, built = load_levels(tmp_path / "with"), build_levels(scene)
+    for ours, theirs in zip(jax.tree.leaves(stored), jax.tree.leaves(built), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    changed = dataclasses.replace(built, sh=built.sh + 1)
+    save_scene(scene, tmp_path / "own", levels=changed)
+    np.testing.assert_array_equal(load_levels(tmp_path / "own").sh, changed.sh)
+    save_scene(scene, tmp_path / "without", levels=None)
+    with pytest.raises(SceneError, match="holds no policy-resolution form"):
+        load_levels(tmp_path / "without")
