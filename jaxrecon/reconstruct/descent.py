@@ -1,4 +1,4 @@
-"""The compiled descent: gradient steps through the renderer, density control, one scan over several views."""
+"""The compiled descent: gradient steps through the renderer on one view each, several in one scan; density control."""
 
 import dataclasses
 from functools import partial
@@ -8,46 +8,29 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from jaxrecon.metrics.image import psnr
-from jaxrecon.reconstruct.exposure import Exposure
-from jaxrecon.reconstruct.losses import LossWeights, regularisation, view_loss
+from jaxrecon.reconstruct.corrections import Corrections, corrected_actors, corrected_camera, fill_corrections
+from jaxrecon.reconstruct.exposure import Exposure, expose, fill_exposure
+from jaxrecon.reconstruct.losses import LossWeights, ground_loss, regularisation, view_loss
+from jaxrecon.reconstruct.parameters import (
+    PER_SPLAT,
+    Fitted,
+    LearningRates,
+    means_step,
+    parameters_of,
+    step_sizes,
+    with_parameters,
+)
 from jaxrecon.reconstruct.relocate import exploration, relocate
-from jaxrecon.reconstruct.score import render_view
+from jaxrecon.reconstruct.timeline import roughness
 from jaxrecon.reconstruct.views import Views
-from jaxrecon.render import RenderConfig
+from jaxrecon.render import Cameras, RenderConfig, render
+from jaxrecon.scene.ground import HeightField
 from jaxrecon.scene.scene import Scene
 
-
-@flax.struct.dataclass
-class LearningRates:
-    """Adam's step sizes; traced, so that a sweep compiles once.
-
-    Attributes:
-        means: metres; decays exponentially to ``means_final``. Not a share of the scene's extent as in 3DGS: a longer
-            drive does not make its surfaces coarser.
-        means_final: metres, at the end.
-        quaternions: of the raw quaternions.
-        log_scales: of the logarithms.
-        opacity_logits: of the logits.
-        sh: of the constant coefficient.
-        sh_rest: of the others.
-        sky: of the sky's colours.
-        exposure: of gains and biases.
-        exploration: noise on the means of the nearly transparent, in standard deviations; decays as ``means`` does.
-    """
-
-    means: float = 1e-2
-    means_final: float = 1e-4
-    quaternions: float = 1e-3
-    log_scales: float = 5e-3
-    opacity_logits: float = 5e-2
-    sh: float = 2.5e-3
-    sh_rest: float = 1.25e-4
-    sky: float = 2.5e-3
-    exposure: float = 1e-3
-    exploration: float = 0.3
+_NEAREST_REACH, _FARTHEST_REACH = 0.3, 10.0  # tens of metres
 
 
 @flax.struct.dataclass
@@ -55,16 +38,48 @@ class DescentState:
     """Everything that changes from step to step.
 
     Attributes:
-        scene: as far as fitted.
-        exposure: of every frame.
+        fitted: scene, exposure, corrections.
         moments: the optimiser's.
+        reach: how far each Gaussian is from the nearest training camera, in tens of metres; 1 for actors'.
         step: taken so far.
     """
 
-    scene: Scene
-    exposure: Exposure
+    fitted: Fitted
     moments: Any
+    reach: Float[Array, " n"]
     step: Array
+
+
+@flax.struct.dataclass
+class Material:
+    """What a descent learns from, on the device.
+
+    Attributes:
+        views: images, poses, LiDAR.
+        training: indices of the views to learn from.
+        rig_weights: ``time_weights`` of the frames to learn from.
+        actor_weights: likewise, of each actor's own.
+        ground: surface of the road; None where nothing is known of it.
+    """
+
+    views: Views
+    training: Array
+    rig_weights: Float[Array, "frame frame"]
+    actor_weights: Float[Array, "actor frame frame"]
+    ground: HeightField | None = None
+
+
+@flax.struct.dataclass
+class Schedule:
+    """Where in the fit some steps lie.
+
+    Attributes:
+        done: share of the fit that is done.
+        each: what a step adds to it.
+    """
+
+    done: Array
+    each: Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,32 +88,30 @@ class DescentStructure:
 
     Attributes:
         steps: in one call.
-        density: ``none`` or ``relocate``.
-        relocate_every: steps between relocations.
-        exposure: whether gains and biases are fitted.
+        explore: whether the nearly transparent wander, so that relocated ones find their place.
+        fixed: parameters that stay as they are.
     """
 
     steps: int
-    density: str
-    relocate_every: int
-    exposure: bool
+    explore: bool
+    fixed: tuple[str, ...]
 
 
-def start(scene: Scene, exposure: Exposure) -> DescentState:
+def start(scene: Scene, exposure: Exposure, corrections: Corrections, material: Material) -> DescentState:
     """State before the first step."""
-    return DescentState(scene, exposure, _optimiser().init(_parameters(scene, exposure)), jnp.zeros((), jnp.int32))
+    fitted = Fitted(scene, exposure, corrections)
+    moments = _optimiser().init(parameters_of(fitted))
+    return DescentState(fitted, moments, _reach(scene, material), jnp.zeros((), jnp.int32))
 
 
 @partial(jax.jit, static_argnames=("structure", "render_config"))
 def take_steps(
     state: DescentState,
-    views: Views,
-    training: Array,
+    material: Material,
     key: Array,
     rates: LearningRates,
     weights: LossWeights,
-    pace: tuple[Array, Array],
-    growth: Array,
+    schedule: Schedule,
     *,
     structure: DescentStructure,
     render_config: RenderConfig,
@@ -107,30 +120,24 @@ def take_steps(
 
     Args:
         state: before them.
-        views: on the device.
-        training: indices of the views to learn from.
+        material: what to learn from.
         key: of the whole descent; each step folds its number in.
         rates: step sizes.
         weights: loss terms.
-        pace: share of the descent that is done, and what each step adds to it.
-        growth: share of the used slots that a relocation may add.
+        schedule: where in the fit the steps lie.
         structure: what is compiled in.
         render_config: the renderer.
 
     Returns:
-        The state after them; mean loss and PSNR, most pairs needed, and whether any view overflowed.
+        The state after them; mean loss and PSNR, most pairs needed, whether any view overflowed, and slots in use.
     """
     start = state.step
 
     def body(state: DescentState, _: None) -> tuple[DescentState, dict[str, Array]]:
-        done = jnp.clip(pace[0] + pace[1] * (state.step - start), 0.0, 1.0)
+        done = jnp.clip(schedule.done + schedule.each * (state.step - start), 0.0, 1.0)
+        view = _next_view(material.training, key, state.step)
         step_key = jax.random.fold_in(key, state.step)
-        view = _next_view(training, key, state.step)
-        state, figures = _descent_step(state, views, view, done, rates, weights, step_key, structure, render_config)
-        if structure.density == "relocate":
-            due = (state.step % structure.relocate_every == 0) & (done > 0.05) & (done < 0.85)
-            state = jax.lax.cond(due, partial(_relocate, key=step_key, growth=growth), lambda s: s, state)
-        return state, figures
+        return _descent_step(state, material, view, done, rates, weights, step_key, structure, render_config)
 
     state, figures = jax.lax.scan(body, state, length=structure.steps)
     return state, {
@@ -138,7 +145,56 @@ def take_steps(
         "psnr": jnp.mean(figures["psnr"]),
         "overflow": jnp.any(figures["overflow"]),
         "pairs": jnp.max(figures["pairs"]),
+        "splats": jnp.sum(state.fitted.scene.gaussians.valid),
     }
+
+
+@jax.jit
+def control_density(state: DescentState, material: Material, key: Array, growth: Array) -> DescentState:
+    """Relocate dead Gaussians and bring in unused slots, with the optimiser's memory of the changed slots wiped.
+
+    Args:
+        state: between two calls of ``take_steps``.
+        material: what is learned from.
+        key: of the whole descent.
+        growth: share of the used slots that may be added.
+    """
+    fresh = growth * jnp.sum(state.fitted.scene.gaussians.valid)
+    scene, changed = relocate(state.fitted.scene, jax.random.fold_in(jax.random.fold_in(key, state.step), 1), fresh)
+
+    def wipe(moment: Array) -> Array:
+        return jnp.where(changed.reshape(-1, *[1] * (moment.ndim - 1)), 0.0, moment)
+
+    moments = state.moments
+    mu = {name: wipe(value) if name in PER_SPLAT else value for name, value in moments.mu.items()}
+    nu = {name: wipe(value) if name in PER_SPLAT else value for name, value in moments.nu.items()}
+    return dataclasses.replace(
+        state,
+        fitted=dataclasses.replace(state.fitted, scene=scene),
+        moments=moments._replace(mu=mu, nu=nu),
+        reach=_reach(scene, material),
+    )
+
+
+def fill_in(fitted: Fitted, material: Material) -> Fitted:
+    """What is fitted by frame, for every frame: held-out ones take theirs from their neighbours."""
+    return dataclasses.replace(
+        fitted,
+        exposure=fill_exposure(fitted.exposure, material.rig_weights),
+        corrections=fill_corrections(fitted.corrections, material.rig_weights, material.actor_weights),
+    )
+
+
+def _reach(scene: Scene, material: Material) -> Float[Array, " n"]:
+    means = scene.gaussians.means
+    eyes = material.views.world_from_camera[material.training, :3, 3]
+
+    def nearer(nearest: Array, eye: Array) -> tuple[Array, None]:
+        return jnp.minimum(nearest, jnp.sum((means - eye) ** 2, axis=-1)), None
+
+    squared, _ = jax.lax.scan(nearer, jnp.full(means.shape[0], jnp.inf), eyes)
+    reach = jnp.clip(jnp.sqrt(squared) / 10, _NEAREST_REACH, _FARTHEST_REACH)
+    return jnp.where(scene.group > 0, 1.0, reach)
 
 
 def _next_view(training: Array, key: Array, step: Array) -> Array:
@@ -149,96 +205,55 @@ def _next_view(training: Array, key: Array, step: Array) -> Array:
 
 
 def _descent_step(
-    state: DescentState, views: Views, view: Array, done: Array, rates: LearningRates,
+    state: DescentState, material: Material, view: Array, done: Array, rates: LearningRates,
     weights: LossWeights, key: Array, structure: DescentStructure, render_config: RenderConfig,
 ) -> tuple[DescentState, dict[str, Array]]:  # fmt: skip
     """One gradient step on one view."""
+    views, parameters = material.views, parameters_of(state.fitted)
     reference = views.images[view].astype(jnp.float32) / 255.0
     lidar = (views.lidar_pixel[view], views.lidar_depth[view], views.lidar_valid[view])
-    parameters = _parameters(state.scene, state.exposure)
+    frame = views.frame[view]
+    width, height = views.size
 
     def loss_of(parameters: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-        scene, exposure = _with_parameters(state.scene, parameters)
-        rendering, rgb = render_view(scene, views, view, exposure, render_config)
+        fitted = with_parameters(state.fitted, parameters)
+        cameras = Cameras(
+            corrected_camera(fitted.corrections, views, view)[None], views.intrinsics[view][None], width, height
+        )
+        actors = corrected_actors(fitted.corrections, views, frame)[None]
+        rendering = render(fitted.scene, cameras, actors, views.actor_valid[frame][None], render_config)
+        rgb = expose(fitted.exposure, frame, rendering.rgb[0])
         loss = view_loss(rendering, rgb, reference, lidar, weights)
-        loss += regularisation(scene.gaussians, weights)
-        loss += weights.exposure * jnp.mean(exposure.log_gain**2 + exposure.bias**2)
+        loss += regularisation(fitted.scene.gaussians, weights)
+        if material.ground is not None:
+            loss += weights.ground * ground_loss(fitted.scene.gaussians, fitted.scene.group, material.ground)
+        loss += _smoothness(fill_in(fitted, material), weights)
         figures = {"psnr": psnr(rgb, reference), "overflow": rendering.overflow[0], "pairs": rendering.pairs[0]}
         return loss, figures
 
     (loss, figures), gradients = jax.value_and_grad(loss_of, has_aux=True)(parameters)
     directions, moments = _optimiser().update(gradients, state.moments)
-    sizes = _step_sizes(rates, done, structure.exposure)
+    sizes = step_sizes(rates, done, state.reach, structure.fixed)
     parameters = {name: value - sizes[name] * directions[name] for name, value in parameters.items()}
-    if structure.density == "relocate":
-        noise = exploration(state.scene.gaussians, key)
-        parameters["means"] += rates.exploration * sizes["means"] / rates.means * noise
-    scene, exposure = _with_parameters(state.scene, parameters)
-    return DescentState(scene, exposure, moments, state.step + 1), figures | {"loss": loss}
+    if structure.explore:
+        noise = exploration(state.fitted.scene.gaussians, key)
+        parameters["means"] += rates.exploration * means_step(rates, done) / rates.means * noise
+    fitted = with_parameters(state.fitted, parameters)
+    return DescentState(fitted, moments, state.reach, state.step + 1), figures | {"loss": loss}
 
 
-def _relocate(state: DescentState, key: Array, growth: Array) -> DescentState:
-    """Relocation, with the optimiser's memory of the changed slots wiped."""
-    fresh = growth * jnp.sum(state.scene.gaussians.valid)
-    scene, changed = relocate(state.scene, jax.random.fold_in(key, 1), fresh)
-
-    def wipe(moment: Array) -> Array:
-        per_slot = moment.ndim > 0 and moment.shape[0] == changed.shape[0]
-        return jnp.where(changed.reshape(-1, *[1] * (moment.ndim - 1)), 0.0, moment) if per_slot else moment
-
-    slotted = ("means", "quaternions", "log_scales", "opacity_logits", "sh", "sh_rest")
-    moments = state.moments
-    mu = {name: wipe(value) if name in slotted else value for name, value in moments.mu.items()}
-    nu = {name: wipe(value) if name in slotted else value for name, value in moments.nu.items()}
-    return dataclasses.replace(state, scene=scene, moments=moments._replace(mu=mu, nu=nu))
+def _smoothness(filled: Fitted, weights: LossWeights) -> Array:
+    """Cost of exposure and corrections that jump from frame to frame, and of large ones."""
+    exposure, moved = filled.exposure, filled.corrections
+    loss = weights.exposure * jnp.mean(exposure.log_gain**2 + exposure.bias**2)
+    loss += weights.exposure_roughness * (roughness(exposure.log_gain) + roughness(exposure.bias))
+    loss += weights.rotation_roughness * roughness(moved.rig_rotation)
+    loss += weights.shift_roughness * roughness(moved.rig_shift)
+    if moved.actor_yaw.shape[1]:
+        loss += weights.rotation_roughness * roughness(moved.actor_yaw)
+        loss += weights.shift_roughness * roughness(moved.actor_shift)
+    return loss
 
 
 def _optimiser() -> optax.GradientTransformation:
     return optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-15)
-
-
-def _parameters(scene: Scene, exposure: Exposure) -> dict[str, Array]:
-    """What is fitted, by name."""
-    gaussians = scene.gaussians
-    return {
-        "means": gaussians.means,
-        "quaternions": gaussians.quaternions,
-        "log_scales": gaussians.log_scales,
-        "opacity_logits": gaussians.opacity_logits,
-        "sh": gaussians.sh[:, :1],
-        "sh_rest": gaussians.sh[:, 1:],
-        "sky": scene.sky,
-        "log_gain": exposure.log_gain,
-        "bias": exposure.bias,
-    }
-
-
-def _with_parameters(scene: Scene, parameters: dict[str, Array]) -> tuple[Scene, Exposure]:
-    gaussians = dataclasses.replace(
-        scene.gaussians,
-        means=parameters["means"],
-        quaternions=parameters["quaternions"],
-        log_scales=parameters["log_scales"],
-        opacity_logits=parameters["opacity_logits"],
-        sh=jnp.concatenate([parameters["sh"], parameters["sh_rest"]], axis=1),
-    )
-    return dataclasses.replace(scene, gaussians=gaussians, sky=parameters["sky"]), Exposure(
-        parameters["log_gain"], parameters["bias"]
-    )
-
-
-def _step_sizes(rates: LearningRates, done: Array, exposure: bool) -> dict[str, Array | float]:
-    """Adam's step for each parameter when a share of the fit is done."""
-    means = jnp.exp((1 - done) * jnp.log(rates.means) + done * jnp.log(rates.means_final))
-    colour = rates.exposure if exposure else 0.0
-    return {
-        "means": means,
-        "quaternions": rates.quaternions,
-        "log_scales": rates.log_scales,
-        "opacity_logits": rates.opacity_logits,
-        "sh": rates.sh,
-        "sh_rest": rates.sh_rest,
-        "sky": rates.sky,
-        "log_gain": colour,
-        "bias": colour,
-    }

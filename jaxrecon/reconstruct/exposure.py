@@ -2,7 +2,9 @@
 
 import flax.struct
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
+
+from jaxrecon.reconstruct.timeline import in_time
 
 
 @flax.struct.dataclass
@@ -30,17 +32,6 @@ def expose(
     return rgb * jnp.exp(exposure.log_gain[frame]) + exposure.bias[frame]
 
 
-def interpolate(exposure: Exposure, fitted: Bool[Array, " frame"]) -> Exposure:
-    """Exposure of every frame, linear in time between the fitted frames and constant beyond them."""
-    frames = jnp.arange(fitted.shape[0])
-    # Frames that were not fitted sort behind all that were and so never bound an interval.
-    order = jnp.argsort(jnp.where(fitted, frames, fitted.shape[0]))
-    count = jnp.maximum(jnp.sum(fitted), 1)
-    knots = jnp.where(jnp.arange(len(frames)) < count, frames[order], frames[order[count - 1]] + frames + 1)
-
-    def along_time(values: Array) -> Array:
-        ordered = values[order]
-        held = jnp.where((jnp.arange(len(frames)) < count)[:, None], ordered, ordered[count - 1])
-        return jnp.stack([jnp.interp(frames, knots, held[:, channel]) for channel in range(3)], axis=-1)
-
-    return Exposure(along_time(exposure.log_gain), along_time(exposure.bias))
+def fill_exposure(exposure: Exposure, weights: Float[Array, "frame frame"]) -> Exposure:
+    """Exposure of every frame, that of held-out frames from their neighbours by ``time_weights``."""
+    return Exposure(in_time(weights, exposure.log_gain), in_time(weights, exposure.bias))

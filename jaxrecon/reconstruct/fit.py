@@ -1,75 +1,30 @@
 """Fit a scene to a log by gradient descent through the renderer, one random training view a step."""
 
 import dataclasses
-import time
+import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 from jaxtyping import Array
 
 from jaxrecon.logs.driving_log import DrivingLog
-from jaxrecon.reconstruct.descent import DescentState, DescentStructure, LearningRates, start, take_steps
-from jaxrecon.reconstruct.exposure import Exposure, interpolate, neutral
+from jaxrecon.reconstruct.checkpoint import fingerprint
+from jaxrecon.reconstruct.corrections import Corrections, correct_views, no_corrections
+from jaxrecon.reconstruct.descent import DescentState, Material, fill_in, start
+from jaxrecon.reconstruct.exposure import Exposure, neutral
+from jaxrecon.reconstruct.fit_config import FitConfig
 from jaxrecon.reconstruct.initialise import InitialiseConfig, initialise
-from jaxrecon.reconstruct.losses import LossWeights
-from jaxrecon.reconstruct.score import Score, enlarge, score
+from jaxrecon.reconstruct.loop import Clock, CurvePoint, Descent
+from jaxrecon.reconstruct.score import Score, score
+from jaxrecon.reconstruct.timeline import time_weights
 from jaxrecon.reconstruct.views import ReconstructionError, Views, collect_views
 from jaxrecon.render import RenderConfig
+from jaxrecon.scene import ground
+from jaxrecon.scene.gaussians import empty
 from jaxrecon.scene.scene import Scene
 
-DENSITY_CONTROLS = ("none", "relocate")
 _MOST_TRAINING_SCORED = 8
-
-
-@dataclasses.dataclass(frozen=True)
-class FitConfig:
-    """How to fit.
-
-    Attributes:
-        steps: gradient steps, one training view each; rounded up to whole calls.
-        seconds: stop earlier when this much time has passed, compilation included; schedules adapt. None: no limit.
-        width: working width of the images, pixels; None keeps the recorded one.
-        initial: how the first scene is built.
-        rates: step sizes.
-        weights: loss terms.
-        density: ``none`` or ``relocate`` (3DGS-MCMC at fixed capacity).
-        relocate_every: steps between relocations.
-        growth: share of the slots in use by which a relocation may grow them, within capacity.
-        exposure: fit one affine colour change a frame.
-        lidar_points: most LiDAR depths of a view.
-        steps_per_call: steps in one compiled call; the host looks in between.
-        render: the renderer.
-    """
-
-    steps: int = 1500
-    seconds: float | None = None
-    width: int | None = None
-    initial: InitialiseConfig = dataclasses.field(default_factory=InitialiseConfig)
-    rates: LearningRates = dataclasses.field(default_factory=LearningRates)
-    weights: LossWeights = dataclasses.field(default_factory=LossWeights)
-    density: str = "none"
-    relocate_every: int = 100
-    growth: float = 0.05
-    exposure: bool = False
-    lidar_points: int = 4096
-    steps_per_call: int = 25
-    render: RenderConfig = dataclasses.field(default_factory=RenderConfig)
-
-    def __post_init__(self) -> None:
-        for field in ("steps", "relocate_every", "lidar_points", "steps_per_call"):
-            value = getattr(self, field)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"FitConfig.{field} is {value!r}; expected a positive integer")
-        if self.density not in DENSITY_CONTROLS:
-            raise ValueError(f"FitConfig.density is {self.density!r}; expected one of {DENSITY_CONTROLS}")
-        if self.seconds is not None and not self.seconds > 0:
-            raise ValueError(f"FitConfig.seconds is {self.seconds!r}; expected a positive number or None")
-        if self.width is not None and self.width < 16:
-            raise ValueError(f"FitConfig.width is {self.width!r}; expected at least 16 pixels or None")
-        if self.growth < 0:
-            raise ValueError(f"FitConfig.growth is {self.growth!r}; expected a share of at least 0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +34,12 @@ class FitReport:
     Attributes:
         heldout_psnr: mean over held-out views, decibels; None where there are none.
         heldout_psnr_static: the same outside all projected boxes.
+        heldout_psnr_actors: the same inside them; None where there are none.
         heldout_ssim: structural similarity of the same views.
         train_psnr: mean over some training views, decibels.
-        seconds: of the whole fit, compilation and first scene included, scoring not.
+        seconds: of the whole fit, without compilation and scoring.
         seconds_initial: of them, for images, LiDAR and the first scene.
+        seconds_compile: of compilation, beside the others.
         steps: taken.
         gaussians: slots in use.
         interrupted: whether the user stopped it.
@@ -90,10 +47,12 @@ class FitReport:
 
     heldout_psnr: float | None
     heldout_psnr_static: float | None
+    heldout_psnr_actors: float | None
     heldout_ssim: float | None
     train_psnr: float
     seconds: float
     seconds_initial: float
+    seconds_compile: float
     steps: int
     gaussians: int
     interrupted: bool
@@ -106,16 +65,20 @@ class FitResult:
     Attributes:
         scene: as fitted.
         exposure: of every frame of the log; held-out frames take theirs from their neighbours.
+        corrections: of the recorded poses, likewise.
         report: figures.
         heldout: quality and images of the held-out views; None where there are none.
-        views: what was fitted, at the working size.
+        views: what was fitted, at the working size, with corrected poses.
+        curve: held-out quality on the way, where it was asked for.
     """
 
     scene: Scene
     exposure: Exposure
+    corrections: Corrections
     report: FitReport
     heldout: Score | None
     views: Views
+    curve: tuple[CurvePoint, ...] = ()
 
 
 def fit(
@@ -125,6 +88,7 @@ def fit(
     *,
     camera: str | None = None,
     initial: Scene | None = None,
+    checkpoint: pathlib.Path | None = None,
     progress: bool = True,
 ) -> FitResult:
     """Reconstruct a log: first scene from LiDAR, then gradient descent, then the score of the held-out frames.
@@ -138,94 +102,102 @@ def fit(
         key: of every random choice.
         camera: the one camera to learn from; None takes all.
         initial: start from this scene instead (its capacity and degree hold).
+        checkpoint: folder that keeps the descent's state; one that exists is gone on from, with the same outcome as
+            without the interruption where the budget is one of steps. None: nothing is kept.
         progress: show a progress bar.
 
     Raises:
         ReconstructionError: if the log lacks what a reconstruction needs.
+        CheckpointError: if the checkpoint belongs to another fit.
     """
-    started = time.perf_counter()
+    clock = Clock()
     seed = int(jax.random.randint(jax.random.fold_in(key, 0), (), 0, 2**31 - 1))
     views = collect_views(log, camera, config.width, config.lidar_points, seed)
     if views.heldout.all():
         raise ReconstructionError(
             f"log {log.name} has no training frame; it needs at least one frame beside i % 4 == 2"
         )
-    scene = initialise(log, views, config.initial, seed) if initial is None else initial
-    seconds_initial = time.perf_counter() - started
-    state, render_config, interrupted = _descend(scene, views, config, jax.random.fold_in(key, 1), started, progress)
-    seconds = time.perf_counter() - started
-    fitted = np.zeros(log.frames, bool)
+    if initial is not None:
+        scene = initial
+    elif checkpoint is not None and checkpoint.exists():
+        scene = _blank(config.initial, len(log.tracks))
+    else:
+        scene = initialise(log, views, config.initial, seed)
+    seconds_initial = clock.seconds
+    material = _material(log, views)
+    frames, actors = views.actor_valid.shape
+    with clock.paused(compiling=True):
+        state = jax.block_until_ready(start(scene, neutral(frames), no_corrections(frames, actors), material))
+
+    def judge(state: DescentState, render: RenderConfig) -> Score | None:
+        return _score_heldout(state, material, log, views, render)
+
+    kept = None if checkpoint is None else (checkpoint, fingerprint(config, views, key))
+    descent = Descent(config, jax.random.fold_in(key, 1), material, clock, judge, kept, progress)
+    state = descent.run(state)
+    with clock.paused():
+        return _result(state, material, log, views, descent, seconds_initial)
+
+
+def _blank(config: InitialiseConfig, actors: int) -> Scene:
+    """A scene of the same structure as the first one, whose content a checkpoint replaces."""
+    sky = jnp.zeros((config.sky_rows, config.sky_columns, 3))
+    return Scene(
+        empty(config.capacity, config.sh_degree), jnp.zeros(config.capacity, jnp.int32), sky, jnp.zeros((actors, 3))
+    )
+
+
+def _material(log: DrivingLog, views: Views) -> Material:
+    fitted = np.zeros(views.actor_valid.shape[0], bool)
     fitted[views.frame[~views.heldout]] = True
-    exposure = interpolate(state.exposure, jnp.asarray(fitted))
-    heldout = _score_some(state.scene, log, views, np.flatnonzero(views.heldout), exposure, render_config)
+    seen = views.actor_valid & fitted[:, None]
+    actor_weights = [time_weights(seen[:, actor]) for actor in range(seen.shape[1])]
+    frames = len(fitted)
+    seen_ground = any(len(cloud) for cloud, learned in zip(log.lidar, fitted, strict=False) if learned)
+    return Material(
+        views=jax.tree.map(jnp.asarray, views),
+        training=jnp.asarray(np.flatnonzero(~views.heldout), jnp.int32),
+        rig_weights=jnp.asarray(time_weights(fitted)),
+        actor_weights=jnp.asarray(
+            np.stack(actor_weights) if actor_weights else np.zeros((0, frames, frames)), jnp.float32
+        ),
+        ground=ground.from_lidar(log, fitted) if seen_ground else None,
+    )
+
+
+def _score_heldout(
+    state: DescentState, material: Material, log: DrivingLog, views: Views, render: RenderConfig
+) -> Score | None:
+    chosen = np.flatnonzero(views.heldout)
+    if not len(chosen):
+        return None
+    filled = fill_in(state.fitted, material)
+    return score(filled.scene, log, correct_views(views, filled.corrections), chosen, filled.exposure, render)
+
+
+def _result(
+    state: DescentState, material: Material, log: DrivingLog, views: Views, descent: Descent, seconds_initial: float
+) -> FitResult:
+    filled = fill_in(state.fitted, material)
+    corrected = correct_views(views, filled.corrections)
+    heldout = _score_heldout(state, material, log, views, descent.render)
     training = np.flatnonzero(~views.heldout)
-    training = training[
-        np.linspace(0, len(training) - 1, min(len(training), _MOST_TRAINING_SCORED)).round().astype(int)
-    ]
-    train = score(state.scene, log, views, training, exposure, render_config)
+    few = np.linspace(0, len(training) - 1, min(len(training), _MOST_TRAINING_SCORED)).round().astype(int)
+    train = score(filled.scene, log, corrected, training[few], filled.exposure, descent.render)
     quality = heldout.summary() if heldout is not None else {}
     report = FitReport(
         heldout_psnr=quality.get("psnr"),
         heldout_psnr_static=quality.get("psnr_static"),
+        heldout_psnr_actors=quality.get("psnr_actors"),
         heldout_ssim=quality.get("ssim"),
         train_psnr=train.summary()["psnr"],
-        seconds=seconds,
+        seconds=descent.clock.seconds,
         seconds_initial=seconds_initial,
+        seconds_compile=descent.clock.compiling,
         steps=int(state.step),
-        gaussians=int(jnp.sum(state.scene.gaussians.valid)),
-        interrupted=interrupted,
+        gaussians=int(jnp.sum(filled.scene.gaussians.valid)),
+        interrupted=descent.interrupted,
     )
-    return FitResult(state.scene, exposure, report, heldout, views)
-
-
-def _score_some(
-    scene: Scene, log: DrivingLog, views: Views, chosen: np.ndarray, exposure: Exposure, config: RenderConfig
-) -> Score | None:
-    return score(scene, log, views, chosen, exposure, config) if len(chosen) else None
-
-
-def _descend(
-    scene: Scene, views: Views, config: FitConfig, key: Array, started: float, progress: bool
-) -> tuple[DescentState, RenderConfig, bool]:
-    """Run the compiled steps until the steps or the seconds are used up."""
-    on_device = jax.tree.map(jnp.asarray, views)
-    training = jnp.asarray(np.flatnonzero(~views.heldout), jnp.int32)
-    state = start(scene, neutral(views.world_from_actor.shape[0]))
-    structure = DescentStructure(config.steps_per_call, config.density, config.relocate_every, config.exposure)
-    render_config, interrupted = config.render, False
-    first_call = started
-    with tqdm.tqdm(total=config.steps, desc="reconstruct", unit="step", disable=not progress) as bar:
-        try:
-            while (done := int(state.step)) < config.steps:
-                elapsed = time.perf_counter() - started
-                if config.seconds is not None and elapsed >= config.seconds:
-                    break
-                pace = _pace(config, done, elapsed, time.perf_counter() - first_call)
-                after, figures = take_steps(
-                    state, on_device, training, key, config.rates, config.weights, pace, config.growth,
-                    structure=structure, render_config=render_config,
-                )  # fmt: skip
-                if bool(figures["overflow"]):
-                    # Those steps saw images that lacked splats: take them again with room.
-                    render_config = enlarge(
-                        render_config, max(1.5, 1.3 * float(figures["pairs"]) / render_config.raster.pairs_per_camera)
-                    )
-                    continue
-                if done == 0:
-                    first_call = time.perf_counter()
-                state = after
-                bar.update(int(state.step) - done)
-                bar.set_postfix(loss=f"{float(figures['loss']):.4f}", psnr=f"{float(figures['psnr']):.2f} dB")
-        except KeyboardInterrupt:
-            interrupted = True
-    return state, render_config, interrupted
-
-
-def _pace(config: FitConfig, done: int, elapsed: float, since_compiled: float) -> tuple[float, float]:
-    """Share of the fit that is done, and what a step adds to it: by steps or by seconds, whichever ends first."""
-    by_steps = (done / config.steps, 1 / config.steps)
-    if config.seconds is None or done == 0:
-        return by_steps
-    rate = done / max(since_compiled, 1e-6)
-    expected = done + rate * (config.seconds - elapsed)
-    return min(by_steps, (done / expected, 1 / expected), key=lambda pair: -pair[0])
+    return FitResult(
+        filled.scene, filled.exposure, filled.corrections, report, heldout, corrected, tuple(descent.curve)
+    )

@@ -1,14 +1,18 @@
 """What a fit minimises: photometric error, LiDAR depth, and small pulls on opacity and size."""
 
 import flax.struct
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxrecon.geometry.transforms import quaternion_to_matrix
 from jaxrecon.metrics.image import ssim
 from jaxrecon.render import Rendering
 from jaxrecon.scene.gaussians import Gaussians
+from jaxrecon.scene.ground import HeightField
 
 _LEAST_DEPTH = 0.1  # metres
+_ON_GROUND, _UPRIGHT = 0.2, 0.8  # metres; cosine
 
 
 @flax.struct.dataclass
@@ -22,7 +26,11 @@ class LossWeights:
         cover: transparency where LiDAR hit something.
         opacity: mean opacity.
         size: mean standard deviation, metres.
+        ground: metres by which splats that lie on the ground stand out of it, and their thickness, mean.
         exposure: mean square of the exposure parameters.
+        exposure_roughness: what of them does not change evenly from frame to frame, squared.
+        rotation_roughness: likewise of corrected rotations, per square radian.
+        shift_roughness: likewise of corrected places, per square metre.
     """
 
     absolute: float = 0.8
@@ -31,7 +39,11 @@ class LossWeights:
     cover: float = 0.02
     opacity: float = 0.002
     size: float = 0.002
+    ground: float = 0.05
     exposure: float = 0.01
+    exposure_roughness: float = 1.0
+    rotation_roughness: float = 100.0
+    shift_roughness: float = 0.25
 
 
 def photometric_loss(
@@ -77,6 +89,20 @@ def regularisation(gaussians: Gaussians, weights: LossWeights) -> Float[Array, "
     opacity = jnp.sum(gaussians.opacities) / count
     size = jnp.sum(jnp.where(gaussians.valid[:, None], gaussians.scales, 0.0)) / (3 * count)
     return weights.opacity * opacity + weights.size * size
+
+
+def ground_loss(gaussians: Gaussians, group: Int[Array, " n"], ground: HeightField) -> Float[Array, ""]:
+    """How far the static splats that lie on the ground are from its surface, and how thick they are, metres, mean.
+
+    A splat lies on the ground if its centre is within ``_ON_GROUND`` of it and its thinnest axis points up.
+    """
+    axes = quaternion_to_matrix(gaussians.quaternions)
+    upright = jnp.take_along_axis(jnp.abs(axes[:, 2]), jnp.argmin(gaussians.log_scales, axis=1)[:, None], axis=1)[:, 0]
+    surface = ground(jax.lax.stop_gradient(gaussians.means[:, :2]))
+    off = jnp.abs(gaussians.means[:, 2] - surface)
+    on_ground = gaussians.valid & (group == 0) & (off < _ON_GROUND) & (upright > _UPRIGHT)
+    thickness = jnp.sqrt(jnp.sum((axes[:, 2] * gaussians.scales) ** 2, axis=1) + 1e-12)
+    return jnp.sum(jnp.where(on_ground, off + thickness, 0.0)) / jnp.maximum(jnp.sum(on_ground), 1)
 
 
 def view_loss(

@@ -27,6 +27,7 @@ class Score:
         view: which views of the ``Views`` they are.
         psnr: decibels, whole image.
         psnr_static: decibels, outside the rectangles of all boxes; not a number where boxes fill the image.
+        psnr_actors: decibels, inside them; not a number where there is none.
         ssim: structural similarity.
         rendered: what the scene gives.
         recorded: what the camera gave.
@@ -35,17 +36,16 @@ class Score:
     view: Int[np.ndarray, " view"]
     psnr: Float[np.ndarray, " view"]
     psnr_static: Float[np.ndarray, " view"]
+    psnr_actors: Float[np.ndarray, " view"]
     ssim: Float[np.ndarray, " view"]
     rendered: UInt8[np.ndarray, "view height width 3"]
     recorded: UInt8[np.ndarray, "view height width 3"]
 
-    def summary(self) -> dict[str, float]:
-        """Means over the views, keys ``psnr``, ``psnr_static`` and ``ssim``."""
-        return {
-            "psnr": float(np.mean(self.psnr)),
-            "psnr_static": float(np.nanmean(self.psnr_static)),
-            "ssim": float(np.mean(self.ssim)),
-        }
+    def summary(self) -> dict[str, float | None]:
+        """Means over the views in which they are defined, None where in none; keys as the attributes' names."""
+        names = ("psnr", "psnr_static", "psnr_actors", "ssim")
+        defined = {name: getattr(self, name)[~np.isnan(getattr(self, name))] for name in names}
+        return {name: float(values.mean()) if len(values) else None for name, values in defined.items()}
 
 
 def score(
@@ -78,11 +78,12 @@ def score(
                          views.intrinsics[view].astype(np.float64), views.size)  # fmt: skip
         rendered.append(np.asarray(quantise(rgb)))
         values.append(np.asarray(_compare(rgb, views.images[view], mask)))
-    whole, static, similarity = np.stack(values).astype(np.float64).T
+    whole, static, actors, similarity = np.stack(values).astype(np.float64).T
     return Score(
         view=np.asarray(chosen),
         psnr=whole,
         psnr_static=static,
+        psnr_actors=actors,
         ssim=similarity,
         rendered=np.stack(rendered),
         recorded=np.asarray(views.images[np.asarray(chosen)]),
@@ -129,4 +130,6 @@ def _render_single(scene: Scene, views: Views, exposure: Exposure, config: Rende
 @jax.jit
 def _compare(rgb: Array, image: Array, mask: Array) -> Array:
     reference = jnp.asarray(image, jnp.float32) / 255.0
-    return jnp.stack([psnr(rgb, reference), psnr(rgb, reference, mask), ssim(rgb, reference)])
+    return jnp.stack(
+        [psnr(rgb, reference), psnr(rgb, reference, mask), psnr(rgb, reference, ~mask), ssim(rgb, reference)]
+    )

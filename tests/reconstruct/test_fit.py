@@ -14,9 +14,11 @@ from jaxrecon.reconstruct import (
     ReconstructionError,
     collect_views,
     fit,
+    loop,
     neutral,
 )
 from jaxrecon.reconstruct import score as score_views
+from jaxrecon.reconstruct.checkpoint import CheckpointError
 from jaxrecon.render import Cameras, RasterConfig, RenderConfig, quantise, render
 from jaxrecon.scene.gaussians import empty
 from jaxrecon.scene.scene import Scene
@@ -30,6 +32,10 @@ CONFIG = FitConfig(
     relocate_every=20,
     steps_per_call=20,
     exposure=True,
+    poses=True,
+    actors=True,
+    coarse=0.3,
+    curve=(0.0,),
     render=TIGHT,
 )
 
@@ -115,7 +121,7 @@ def test_heldout_images_change_nothing(small_log, fitted):
 
 
 def test_too_little_room_for_pairs_grew_until_it_fitted(small_log, fitted):
-    views = collect_views(small_log)
+    views = fitted.views
     cameras = Cameras(jnp.asarray(views.world_from_camera), jnp.asarray(views.intrinsics), *views.size)
     poses, valid = jnp.asarray(views.world_from_actor), jnp.asarray(views.actor_valid)
     drawn = jax.jit(render, static_argnames="config")(fitted.scene, cameras, poses, valid, config=RENDER)
@@ -154,6 +160,71 @@ def test_an_interrupt_returns_what_was_reached(small_log, monkeypatch):
     assert np.isfinite(result.report.heldout_psnr)
 
 
+class _Stop(Exception):
+    pass
+
+
+def test_a_fit_that_was_cut_off_ends_as_if_it_had_not_been(small_log, fitted, tmp_path, monkeypatch):
+    kept = tmp_path / "descent"
+    monkeypatch.setattr(loop, "_KEEP_EVERY", 0.0)
+    takes, original = [], loop.Descent._call
+
+    def cut(self, state, step):
+        if step == 40 and not takes:
+            takes.append(step)
+            raise _Stop
+        return original(self, state, step)
+
+    monkeypatch.setattr(loop.Descent, "_call", cut)
+    with pytest.raises(_Stop):
+        fit(small_log, CONFIG, jax.random.key(0), checkpoint=kept, progress=False)
+    result = fit(small_log, CONFIG, jax.random.key(0), checkpoint=kept, progress=False)
+    assert result.report.steps == 60
+    for ours, theirs in zip(
+        jax.tree.leaves((result.scene, result.exposure, result.corrections)),
+        jax.tree.leaves((fitted.scene, fitted.exposure, fitted.corrections)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    assert len(result.curve) == 1
+    # Finished, it is only scored; another fit is refused.
+    again = fit(small_log, CONFIG, jax.random.key(0), checkpoint=kept, progress=False)
+    assert again.report.steps == 60
+    with pytest.raises(CheckpointError, match="keeps another fit"):
+        fit(small_log, CONFIG, jax.random.key(1), checkpoint=kept, progress=False)
+
+
+def test_wrong_poses_are_corrected_but_not_by_heldout_frames():
+    truth = _known_scene()
+    log = _log_of(truth)
+    wrong = log.world_from_ego.copy()
+    wrong[:, 2, 3] += np.where(np.arange(8) >= 4, 0.05, 0.0)  # half the path is 5 cm too high
+    moved = dataclasses.replace(log, world_from_ego=wrong)
+    weights = LossWeights(opacity=0.0, size=0.0)
+    zero = LearningRates(
+        means=1e-9, means_final=1e-9, quaternions=0.0, log_scales=0.0, opacity_logits=0.0, sh=0.0, sh_rest=0.0, sky=0.0,
+        rig_rotation=0.0, rig_shift=2e-3,
+    )  # fmt: skip
+    config = FitConfig(steps=150, steps_per_call=50, weights=weights, rates=zero, poses=True, render=RENDER)
+    result = fit(moved, config, jax.random.key(2), initial=truth, progress=False)
+    shift = np.asarray(result.corrections.rig_shift[:, 2])
+    # Frames 2 and 6 are held out: 2 lies between two right ones, 6 between two that were 5 cm too high.
+    np.testing.assert_allclose(shift, np.where(np.arange(8) >= 4, -0.05, 0.0), atol=0.012)
+
+
+def test_half_the_size_is_the_mean_of_four_pixels(small_log):
+    views = collect_views(small_log)
+    half = loop.halved(views)
+    width, height = views.size
+    assert half.size == (width // 2, height // 2)
+    mean = views.images[1, 4:6, 8:10].astype(float).mean(axis=(0, 1))
+    np.testing.assert_allclose(half.images[1, 2, 4], mean, atol=0.51)
+    np.testing.assert_allclose(half.intrinsics, views.intrinsics / 2)
+    seen = np.flatnonzero(views.lidar_valid[1])[:20]
+    row, column = views.lidar_pixel[1, seen] // width, views.lidar_pixel[1, seen] % width
+    np.testing.assert_array_equal(half.lidar_pixel[1, seen], (row // 2) * (width // 2) + column // 2)
+
+
 def test_a_budget_of_seconds_ends_the_fit(small_log):
     hurried = dataclasses.replace(CONFIG, seconds=1e-3)
     report = fit(small_log, hurried, jax.random.key(0), progress=False).report
@@ -186,6 +257,7 @@ def test_a_log_with_one_heldout_frame_alone_cannot_be_fitted(small_log):
         ({"seconds": -1.0}, "seconds is -1.0"),
         ({"width": 4}, "width is 4; expected at least 16 pixels or None"),
         ({"growth": -0.1}, "growth is -0.1"),
+        ({"coarse": 1.0}, r"coarse is 1.0; expected a share in \[0, 1\)"),
     ],
 )
 def test_bad_configurations_are_named(fields, message):

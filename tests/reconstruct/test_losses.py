@@ -2,7 +2,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrecon.reconstruct.losses import LossWeights, depth_loss, photometric_loss, regularisation
+from jaxrecon.reconstruct.losses import LossWeights, depth_loss, ground_loss, photometric_loss, regularisation
+from jaxrecon.scene import ground
 from jaxrecon.scene.gaussians import empty
 
 WEIGHTS = LossWeights()
@@ -37,3 +38,20 @@ def test_gradients_are_finite_without_lidar_and_without_valid_slots():
     gradients = jax.grad(lambda g: regularisation(g, WEIGHTS), allow_int=True)(empty(4))
     np.testing.assert_array_equal(gradients.log_scales, np.zeros((4, 3)))
     np.testing.assert_array_equal(gradients.opacity_logits, np.zeros(4))
+
+
+def test_what_lies_on_the_ground_is_drawn_into_its_surface_and_nothing_else():
+    flat, upright = jnp.array([1.0, 0, 0, 0]), jnp.array([np.sqrt(0.5), 0, np.sqrt(0.5), 0])
+    thin_z = jnp.log(jnp.array([0.3, 0.3, 0.02]))
+    gaussians = empty(5).replace(
+        means=jnp.array([[0.0, 0, 0.1], [1, 0, 0.1], [2, 0, 0.5], [3, 0, 0.1], [4, 0, 0.1]]),
+        quaternions=jnp.stack([flat, upright, flat, flat, flat]),
+        log_scales=jnp.tile(thin_z, (5, 1)),
+        valid=jnp.array([True, True, True, True, False]),
+    )
+    group = jnp.array([0, 0, 0, 2, 0])  # a sign, something 50 cm up, an actor and an unused slot stay as they are
+    value, gradient = jax.value_and_grad(ground_loss, allow_int=True)(gaussians, group, ground.flat(0.0))
+    np.testing.assert_allclose(value, 0.1 + 0.02, rtol=1e-4)
+    np.testing.assert_allclose(gradient.means[:, 2], [1.0, 0, 0, 0, 0], atol=1e-6)
+    assert float(gradient.log_scales[0, 2]) > 0.01
+    assert np.all(np.isfinite(gradient.quaternions))
