@@ -1,14 +1,12 @@
-"""A first scene from a log: LiDAR coloured by the images, boxes filled, pixels beyond LiDAR, and the sky."""
+"""A first scene from a log: LiDAR (or swept depths) in the images' colours, filled boxes, pixels beyond, the sky."""
 
 import dataclasses
+import warnings
 
 import jax.numpy as jnp
 import numpy as np
-import scipy.ndimage
 import scipy.spatial
-from jaxtyping import Bool, Float
 
-from jaxrecon.geometry.cameras import pixel_rays
 from jaxrecon.geometry.transforms import matrix_to_quaternion
 from jaxrecon.logs.driving_log import DrivingLog
 from jaxrecon.reconstruct.points import (
@@ -18,14 +16,16 @@ from jaxrecon.reconstruct.points import (
     fill_box,
     mirror,
     path_spacing,
-    sky_like,
     thin_to,
 )
-from jaxrecon.reconstruct.views import ReconstructionError, Views
+from jaxrecon.reconstruct.sky import initial_sky, sky_pixels
+from jaxrecon.reconstruct.sweep import sweep_depths
+from jaxrecon.reconstruct.views import ReconstructionError, Views, in_threads
 from jaxrecon.scene.gaussians import SH_C0, Gaussians
 from jaxrecon.scene.scene import Scene
 
 _NEIGHBOURS = 8
+_CHUNK = 16_384  # splats that one thread turns at a time
 _WIDEST_DISC_PX, _WIDEST_BALL_PX = 16.0, 4.0  # largest first standard deviation, in pixels of the nearest camera
 
 
@@ -76,29 +76,37 @@ def initialise(log: DrivingLog, views: Views, config: InitialiseConfig = Initial
     """A scene to start fitting from, built on the host.
 
     Args:
-        log: with LiDAR; images and LiDAR of held-out frames are not looked at.
+        log: images and LiDAR of held-out frames are not looked at.
         views: its images, from ``collect_views``.
         config: counts and shapes.
         seed: of every random choice.
 
+    Warns:
+        UserWarning: if the log has no LiDAR. Depths then come from pairs of images and the ground from the car's path.
+
     Raises:
-        ReconstructionError: if the log has no LiDAR, or no training image sees any of it.
+        ReconstructionError: if no training image sees any of its LiDAR.
     """
-    if not log.lidar:
-        raise ReconstructionError(
-            f"log {log.name} has no LiDAR; the first scene is built from LiDAR points, so record or convert them too"
-        )
     random = np.random.default_rng(seed)
     used = int(config.capacity * config.filled)
-    sky_pixels = _sky_pixels(views)
+    sky, measured = sky_pixels(views), bool(log.lidar)
+    if not measured:
+        warnings.warn(
+            f"log {log.name} has no LiDAR: the first scene takes its depths from pairs of images and the ground from "
+            "the car's path, which is coarser; record or convert the LiDAR if there is one",
+            stacklevel=2,
+        )
+        log = dataclasses.replace(log, lidar=sweep_depths(log, views, sky))
     world, moving = accumulate(log, views)
-    if not len(world):
+    if measured and not len(world):
         raise ReconstructionError(
             f"log {log.name}: no LiDAR point projects into a training image; check ego_from_camera and the LiDAR frame"
         )
     actors = _actor_points(log, views, moving, int(used * config.actor_share), config, random)
-    beyond = beyond_lidar(log, views, sky_pixels, int(used * config.beyond_share), random)
-    left = used - len(beyond) - sum(len(points) for points in actors)
+    left = used - sum(len(points) for points in actors)
+    share = int(used * config.beyond_share)
+    beyond = beyond_lidar(log, views, sky, share if measured else max(share, left - len(world)), seed)
+    left -= len(beyond)
     eyes = views.world_from_camera[:, :3, 3].astype(np.float64)
     world = thin_to(world, left, path_spacing(world, eyes))
     focal = float(views.intrinsics[:, 0].mean())
@@ -106,49 +114,8 @@ def initialise(log: DrivingLog, views: Views, config: InitialiseConfig = Initial
     pixel = path_spacing(sets[0], eyes) / focal
     spreads = [_discs(sets[0], len(world), pixel, config.flatness)]
     spreads += [_discs(points, 0, np.full(len(points), 6.0 / focal), 1.0) for points in actors]
-    return _scene(log, sets, spreads, initial_sky(views, sky_pixels, config.sky_rows, config.sky_columns), config)
-
-
-def initial_sky(
-    views: Views, sky_pixels: Bool[np.ndarray, "view height width"], rows: int, columns: int
-) -> Float[np.ndarray, "rows columns 3"]:
-    """Sky texture: the mean colour of the sky-like training pixels in each direction, spread to the rest.
-
-    Without any, the topmost pixels of the training images stand in. Below the horizon it takes the mean colour of the
-    lowest pixels, which shows through where the ground has gaps.
-    """
-    total, weight = np.zeros((rows, columns, 3)), np.zeros((rows, columns))
-    lowest = views.images[~views.heldout][:, -max(views.size[1] // 5, 1) :].mean(axis=(0, 1, 2)) / 255.0
-    for view in np.flatnonzero(~views.heldout):
-        chosen = sky_pixels[view]
-        if not sky_pixels[~views.heldout].any():
-            chosen = np.zeros_like(chosen)
-            chosen[: max(len(chosen) // 20, 1)] = True
-        directions = _world_rays(views, int(view))[chosen]
-        elevation = np.arctan2(directions[:, 2], np.linalg.norm(directions[:, :2], axis=1))
-        row = np.clip(np.round((0.5 - elevation / np.pi) * (rows - 1)).astype(int), 0, rows - 1)
-        azimuth = np.arctan2(directions[:, 1], directions[:, 0]) / (2 * np.pi) + 0.5
-        column = np.floor(azimuth * columns).astype(int) % columns
-        np.add.at(total, (row, column), views.images[view][chosen] / 255.0)
-        np.add.at(weight, (row, column), 1.0)
-    tiled = np.tile(weight > 0, (1, 3))  # the middle copy has neighbours across the azimuth's seam
-    nearest = scipy.ndimage.distance_transform_edt(~tiled, return_distances=False, return_indices=True)
-    nearest_row, nearest_column = nearest[:, :, columns : 2 * columns]
-    mean = total / np.maximum(weight, 1.0)[..., None]
-    sky = mean[nearest_row, nearest_column % columns]
-    sky[rows // 2 + 1 :] = lowest
-    return sky
-
-
-def _sky_pixels(views: Views) -> np.ndarray:
-    above = np.stack([_world_rays(views, view)[..., 2] > 0.02 for view in range(len(views.frame))])
-    return sky_like(views.images, above)
-
-
-def _world_rays(views: Views, view: int) -> np.ndarray:
-    """Direction of each pixel in the world, z-depth one."""
-    rays = pixel_rays(views.intrinsics[view].astype(np.float64), *views.size)
-    return rays @ views.world_from_camera[view, :3, :3].astype(np.float64).T
+    texture = initial_sky(views, sky, config.sky_rows, config.sky_columns)
+    return _scene(log, sets, spreads, texture, config)
 
 
 def _actor_points(
@@ -184,16 +151,22 @@ def _discs(points: Points, measured: int, pixel: np.ndarray, flatness: float) ->
     quaternions = np.tile(np.array([1.0, 0.0, 0.0, 0.0]), (count, 1))
     if count < _NEIGHBOURS + 1:
         return quaternions, np.full((count, 3), 0.2)
-    gaps, neighbours = scipy.spatial.cKDTree(points.positions).query(points.positions, k=_NEIGHBOURS + 1)
+    gaps, neighbours = scipy.spatial.cKDTree(points.positions).query(points.positions, k=_NEIGHBOURS + 1, workers=-1)
     widest = np.where(np.arange(count) < measured, _WIDEST_DISC_PX, _WIDEST_BALL_PX)
     radius = np.clip(0.75 * gaps[:, 1:4].mean(axis=1), 0.3 * pixel, widest * pixel)
     scales = np.repeat(radius[:, None], 3, axis=1)
-    offsets = points.positions[neighbours] - points.positions[neighbours].mean(axis=1, keepdims=True)
-    _, axes = np.linalg.eigh(np.einsum("nki,nkj->nij", offsets, offsets))  # the normal comes first
-    axes *= np.sign(np.linalg.det(axes))[:, None, None]
-    quaternions[:measured] = matrix_to_quaternion(axes[:measured])
+    chunks = np.array_split(neighbours[:measured], -(-measured // _CHUNK) or 1)
+    quaternions[:measured] = np.concatenate(in_threads(lambda chunk: _facing(points.positions[chunk]), chunks))
     scales[:measured, 0] *= flatness
     return quaternions, scales
+
+
+def _facing(clusters: np.ndarray) -> np.ndarray:
+    """Quaternions whose first axis is the normal of each cluster of points (n, point, 3)."""
+    offsets = clusters - clusters.mean(axis=1, keepdims=True)
+    _, axes = np.linalg.eigh(offsets.swapaxes(1, 2) @ offsets)  # the normal comes first
+    axes *= np.sign(np.linalg.det(axes))[:, None, None]
+    return matrix_to_quaternion(axes)
 
 
 def _scene(

@@ -5,12 +5,19 @@ import dataclasses
 import numpy as np
 import scipy.ndimage
 import scipy.spatial
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 
-from jaxrecon.geometry.cameras import pixel_rays
 from jaxrecon.geometry.transforms import inverse, transform_points
 from jaxrecon.logs.driving_log import VEHICLE, DrivingLog, Track
-from jaxrecon.reconstruct.views import Views, box_mask, lidar_in_world, project_into
+from jaxrecon.reconstruct.views import (
+    Views,
+    box_mask,
+    in_threads,
+    lidar_in_world,
+    nearest_by_key,
+    project_into,
+    rays_at,
+)
 
 _BOX_SHELL = 0.15  # metres around a box whose points belong neither to the actor nor to the static world
 _BOX_FLOOR = 0.12  # metres above a box's bottom that are taken for road
@@ -61,25 +68,27 @@ def accumulate(log: DrivingLog, views: Views, finest: float = 0.04) -> tuple[Poi
     Returns:
         Points in the world, and one set a track in its box frame.
     """
-    static: list[Points] = []
-    moving: list[list[Points]] = [[] for _ in log.tracks]
-    for view in np.flatnonzero(~views.heldout):
+
+    def measure(view: int) -> tuple[Points, list[Points]]:
         frame = int(views.frame[view])
         cloud = lidar_in_world(log, frame)
         index, rows, columns, depths = project_into(
             cloud, views.world_from_camera[view], views.intrinsics[view], views.size
         )
         points = Points(cloud[index], views.images[view, rows, columns] / 255.0, depths)
-        rest = np.ones(len(points), bool)
+        rest, own = np.ones(len(points), bool), [Points.join([]) for _ in log.tracks]
         for number, track in enumerate(log.tracks):
             if track.valid[frame]:
                 local = transform_points(inverse(track.world_from_box[frame]), points.positions)
                 shell, inside = _in_box(local, track.size)
                 rest &= ~shell
-                moving[number].append(dataclasses.replace(points, positions=local).take(inside))
-        static.append(thin(points.take(rest), np.full(rest.sum(), finest)))
-    world = Points.join(static)
-    return thin(world, np.full(len(world), finest)), [Points.join(parts) for parts in moving]
+                own[number] = dataclasses.replace(points, positions=local).take(inside)
+        return thin(points.take(rest), np.full(rest.sum(), finest)), own
+
+    measured = in_threads(measure, np.flatnonzero(~views.heldout).tolist())
+    world = Points.join([static for static, _ in measured])
+    moving = [Points.join([own[number] for _, own in measured]) for number in range(len(log.tracks))]
+    return thin(world, np.full(len(world), finest)), moving
 
 
 def thin(points: Points, sides: Float[np.ndarray, " n"]) -> Points:
@@ -97,29 +106,36 @@ def thin(points: Points, sides: Float[np.ndarray, " n"]) -> Points:
     key = np.round(8 * np.log2(sides)).astype(np.int64) & 0x7F
     for axis in range(3):
         key = (key << 19) | ((cell[:, axis] + (1 << 18)) & 0x7FFFF)
-    nearest_first = np.lexsort((points.distances, key))
-    return points.take(nearest_first[np.unique(key[nearest_first], return_index=True)[1]])
+    return points.take(nearest_by_key(key, points.distances))
 
 
 def thin_to(points: Points, target: int, spacing: Float[np.ndarray, " n"]) -> Points:
     """Thin until at most ``target`` points remain, with cubes about proportional to ``spacing`` (metres)."""
     if len(points) <= target:
         return points
-    stepped = 2 ** (np.round(2 * np.log2(spacing)) / 2)
-    low, high, best = -8.0, 8.0, points.take(np.zeros(0, int))
-    for _ in range(12):
-        middle = (low + high) / 2
-        candidate = thin(points, stepped * 2**middle)
+    if not target:
+        return points.take(np.zeros(0, int))
+    nearest_first = np.argsort(points.distances, kind="stable")  # once here: what is sorted sorts fast
+    points, stepped = points.take(nearest_first), 2 ** (np.round(2 * np.log2(spacing[nearest_first])) / 2)
+    fine, coarse = (-8.0, len(points)), (8.0, 1)  # logarithm of the cubes' scale, and the points that remain
+    best = points.take(np.zeros(1, int))
+    for attempt in range(12):
+        # Points on surfaces: their number goes with the square of the scale. Halving guards against other laws.
+        slope = (coarse[0] - fine[0]) / np.log(fine[1] / coarse[1])
+        guess = fine[0] + slope * np.log(fine[1] / (0.99 * target)) if (attempt + 1) % 4 else (fine[0] + coarse[0]) / 2
+        candidate = thin(points, stepped * 2**guess)
         if len(candidate) > target:
-            low = middle
+            fine = guess, len(candidate)
         else:
-            high, best = middle, candidate
+            coarse, best = (guess, len(candidate)), candidate
+            if len(candidate) >= 0.97 * target:
+                break
     return best
 
 
 def path_spacing(points: Points, camera_positions: Float[np.ndarray, "view 3"]) -> Float[np.ndarray, " n"]:
     """Distance (metres) from the nearest camera, at least 6: what is far may be coarse, as it covers fewer pixels."""
-    distance, _ = scipy.spatial.cKDTree(camera_positions).query(points.positions)
+    distance, _ = scipy.spatial.cKDTree(camera_positions).query(points.positions, workers=-1)
     return np.maximum(distance, 6.0)
 
 
@@ -128,7 +144,7 @@ def mirror(points: Points, category: str) -> Points:
     if category != VEHICLE or not len(points):
         return points
     reflected = points.positions * np.array([1.0, -1.0, 1.0])
-    gap, _ = scipy.spatial.cKDTree(points.positions).query(reflected)
+    gap, _ = scipy.spatial.cKDTree(points.positions).query(reflected, workers=-1)
     # Reflections count as seen from far: thinning prefers what was really seen.
     other = Points(reflected, points.colours, points.distances + 1e3)
     return Points.join([points, other.take(gap > 0.25)])
@@ -174,67 +190,66 @@ def fill_box(
 
 
 def beyond_lidar(
-    log: DrivingLog, views: Views, sky: Bool[np.ndarray, "view height width"], count: int, random: np.random.Generator
+    log: DrivingLog, views: Views, sky: Bool[np.ndarray, "view height width"], count: int, seed: int
 ) -> Points:
     """Points along the rays of training pixels that no LiDAR point covers, that are not sky and in no box.
 
     Their depth is that of the nearest covered pixel (a facade goes on above the top beam), the road's where the
     ray meets it first, or unknown (log-uniform, 15 to 80 m) far from any covered pixel.
     """
-    chosen = np.flatnonzero(~views.heldout)
+    training = np.flatnonzero(~views.heldout).tolist()
+    chosen = [view for view in training if len(log.lidar[views.frame[view]])] or training
     share = -(-count // max(len(chosen), 1))
-    parts = []
-    for view in chosen:
+    reach = max(3, 2 * (views.size[0] // 80) + 1)  # pixels around a measured one that it covers
+
+    def place(view: int) -> Points:
+        random = np.random.default_rng([seed, view])
         frame, pose = int(views.frame[view]), views.world_from_camera[view].astype(np.float64)
-        depth = lidar_image(log, views, int(view))
-        covered = np.isfinite(depth)
-        blocked = scipy.ndimage.maximum_filter(covered, size=max(3, 2 * (views.size[0] // 80) + 1)) | sky[view]
+        _, *measured = project_into(lidar_in_world(log, frame), pose, views.intrinsics[view], views.size)
+        blocked = np.zeros(sky[view].shape, bool)
+        blocked[measured[0], measured[1]] = True
+        blocked = scipy.ndimage.maximum_filter(blocked, size=reach) | sky[view]
         blocked |= box_mask(log, frame, pose, views.intrinsics[view], views.size, margin=0.05)
-        rows, columns = np.nonzero(~blocked)
-        if not len(rows):
-            continue
-        picked = random.choice(len(rows), size=min(share, len(rows)), replace=False)
-        rows, columns = rows[picked], columns[picked]
-        rays = pixel_rays(views.intrinsics[view].astype(np.float64), *views.size)[rows, columns]
-        depths = _guess_depths(log, frame, pose, rays @ pose[:3, :3].T, depth, rows, columns, random)
-        positions = pose[:3, 3] + depths[:, None] * (rays @ pose[:3, :3].T)
-        parts.append(Points(positions, views.images[view, rows, columns] / 255.0, depths))
-    joined = Points.join(parts)
+        free = np.flatnonzero(~blocked)
+        rows, columns = np.divmod(random.choice(free, size=min(share, len(free)), replace=False), views.size[0])
+        directions = rays_at(views, view, rows, columns)
+        depths = _guess_depths(measured, rows, columns, 0.3 * views.size[1], random)
+        road = (log.world_from_ego[frame, 2, 3] - pose[2, 3]) / np.minimum(directions[:, 2], -1e-3)
+        depths = np.where(directions[:, 2] < -0.02, np.minimum(depths, road), depths)
+        return Points(pose[:3, 3] + depths[:, None] * directions, views.images[view, rows, columns] / 255.0, depths)
+
+    joined = Points.join(in_threads(place, chosen))
     if len(joined):
         # A guess that hangs in the air where a camera will pass would block its view.
         eyes = views.world_from_camera[:, :3, 3].astype(np.float64)
-        distance, nearest = scipy.spatial.cKDTree(eyes).query(joined.positions)
+        distance, nearest = scipy.spatial.cKDTree(eyes).query(joined.positions, workers=-1)
         low = joined.positions[:, 2] < eyes[nearest, 2] - 1.0
         joined = joined.take((distance > _CLEARANCE) | low)
-    return joined.take(random.permutation(len(joined))[:count])
+    return joined.take(np.random.default_rng(seed).permutation(len(joined))[:count])
 
 
-def lidar_image(log: DrivingLog, views: Views, view: int) -> Float[np.ndarray, "height width"]:
-    """z-depth (metres) of the nearest LiDAR point of the same frame in each pixel; infinite where there is none."""
-    width, height = views.size
-    depth = np.full((height, width), np.inf)
-    cloud = lidar_in_world(log, int(views.frame[view]))
-    _, rows, columns, depths = project_into(cloud, views.world_from_camera[view], views.intrinsics[view], views.size)
-    np.minimum.at(depth, (rows, columns), depths)
-    return depth
+def ground_depths(
+    log: DrivingLog, origin: Float[np.ndarray, "3"], directions: Float[np.ndarray, "n 3"]
+) -> Float[np.ndarray, " n"]:
+    """How far along rays from a camera the ground lies, in units of their length; infinite where they never meet it.
 
-
-def sky_like(
-    images: UInt8[np.ndarray, "view height width 3"], above: Bool[np.ndarray, "view height width"]
-) -> Bool[np.ndarray, "view height width"]:
-    """Pixels that look like open sky: above the horizon, smooth, and bright or bluish.
+    The ground is the car's own plane where it drove, and reaches out to the sides.
 
     Args:
-        images: sRGB.
-        above: pixels whose rays point up.
+        log: whose path.
+        origin: in the world.
+        directions: in the world.
     """
-    values = images.astype(np.float32) / 255.0
-    grey = values.mean(axis=-1)
-    size = (1, 5, 5)
-    mean, square = scipy.ndimage.uniform_filter(grey, size), scipy.ndimage.uniform_filter(grey * grey, size)
-    smooth = np.sqrt(np.maximum(square - mean * mean, 0)) < 0.04
-    bluish = (values[..., 2] > values[..., 0] + 0.04) & (mean > 0.35)
-    return above & smooth & (bluish | (mean > 0.8))
+    path = log.world_from_ego[:, :3, 3]
+    tree, ups = scipy.spatial.cKDTree(path[:, :2]), log.world_from_ego[:, :3, 2]
+    nearest = np.full(len(directions), tree.query(origin[:2])[1])
+    for _ in range(3):  # the pose that a ray meets the ground beside is found by going there
+        fall = np.sum(directions * ups[nearest], axis=1)
+        height = np.sum((origin - path[nearest]) * ups[nearest], axis=1)
+        depth = np.where(fall < -1e-3, height / np.maximum(-fall, 1e-3), np.inf)
+        reached = origin[:2] + np.minimum(depth, 200.0)[:, None] * directions[:, :2]
+        nearest = tree.query(reached)[1]
+    return np.where(depth > 0, depth, np.inf)
 
 
 def _in_box(local: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -245,17 +260,13 @@ def _in_box(local: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _guess_depths(
-    log: DrivingLog, frame: int, pose: np.ndarray, directions: np.ndarray, depth: np.ndarray, rows: np.ndarray,
-    columns: np.ndarray, random: np.random.Generator,
-) -> np.ndarray:  # fmt: skip
-    """Depth of pixels without LiDAR, metres."""
+    measured: list[np.ndarray], rows: np.ndarray, columns: np.ndarray, reach: float, random: np.random.Generator
+) -> np.ndarray:
+    """Depths (metres) of pixels by the nearest of the measured (rows, columns, depths) within ``reach`` pixels."""
     unknown = np.exp(random.uniform(np.log(_NEAR_RANGE), np.log(_FAR_RANGE), len(rows)))
-    covered = np.isfinite(depth)
-    if covered.any():
-        gap, nearest = scipy.ndimage.distance_transform_edt(~covered, return_indices=True)
-        borrowed = depth[nearest[0][rows, columns], nearest[1][rows, columns]] * random.uniform(0.9, 1.2, len(rows))
-        close = gap[rows, columns] < 0.3 * depth.shape[0]
-        unknown = np.where(close, borrowed, unknown)
-    down = np.minimum(directions[:, 2], -1e-3)
-    road = (log.world_from_ego[frame, 2, 3] - pose[2, 3]) / down
-    return np.where(directions[:, 2] < -0.02, np.minimum(unknown, road), unknown)
+    if not len(measured[0]):
+        return unknown
+    tree = scipy.spatial.cKDTree(np.stack(measured[:2], axis=-1))
+    gap, nearest = tree.query(np.stack([rows, columns], axis=-1), distance_upper_bound=reach)
+    borrowed = np.append(measured[2], np.inf)[nearest] * random.uniform(0.9, 1.2, len(rows))
+    return np.where(gap < reach, borrowed, unknown)

@@ -1,7 +1,9 @@
 """What a fit looks at: images at the working size, poses, boxes and LiDAR depths, stacked over views."""
 
+import concurrent.futures
 import dataclasses
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import flax.struct
 import numpy as np
@@ -13,6 +15,8 @@ from jaxrecon.geometry.transforms import inverse, transform_points
 from jaxrecon.logs.driving_log import CameraStream, DrivingLog
 
 Array = Any  # NumPy on the host, JAX once a fit has moved them to the device
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 HELDOUT_PERIOD, HELDOUT_PHASE = 4, 2
 _NEAREST = 0.3  # metres; nothing closer to a camera is used
@@ -136,7 +140,29 @@ def resize_images(
     """Images resampled to (width, height) by averaging the area that each new pixel covers."""
     if (images.shape[2], images.shape[1]) == size:
         return images
-    return np.stack([np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX)) for image in images])
+    return np.stack(
+        in_threads(lambda image: np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX)), images)
+    )
+
+
+def training_by_camera(log: DrivingLog, views: Views) -> list[tuple[str, Int[np.ndarray, " view"]]]:
+    """Name and training views, in the order of time, of each camera that has any."""
+    found = []
+    for block in np.split(np.arange(len(views.frame)), np.flatnonzero(np.diff(views.frame) <= 0) + 1):
+        mounting = inverse(log.world_from_ego[views.frame[block[0]]]) @ views.world_from_camera[block[0]]
+        offsets = [np.abs(camera.ego_from_camera - mounting).max() for camera in log.cameras]
+        if (training := block[~views.heldout[block]]).size:
+            found.append((log.cameras[int(np.argmin(offsets))].name, training))
+    return found
+
+
+def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """A function of each item, in order; for work whose time goes into NumPy and SciPy, which run side by side.
+
+    What the function draws at random must come from a generator of its own item, or the order of threads would show.
+    """
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return list(pool.map(function, items))
 
 
 def box_mask(
@@ -199,6 +225,26 @@ def project_into(
     return index, pixels[:, 1], pixels[:, 0], points[index, 2]
 
 
+def rays_at(
+    views: Views, view: int, rows: Int[np.ndarray, " n"], columns: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "n 3"]:
+    """World directions of the rays through some pixels' centres, scaled so that their z-depth is one."""
+    fx, fy, cx, cy = views.intrinsics[view].astype(np.float64)
+    x, y = (columns + 0.5 - cx) / fx, (rows + 0.5 - cy) / fy
+    return np.stack([x, y, np.ones_like(x)], axis=-1) @ views.world_from_camera[view, :3, :3].T.astype(np.float64)
+
+
+def nearest_by_key(keys: Int[np.ndarray, " n"], distances: Float[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
+    """Index of the nearest of all entries that share a key, in the order of the keys; the first one of equals."""
+    if not len(keys):
+        return np.zeros(0, np.int64)
+    nearest_first = np.argsort(distances, kind="stable")
+    keys = keys[nearest_first]
+    order = np.argsort(keys)  # not stable, and so fast: the least of a key's places is its nearest entry
+    starts = np.flatnonzero(np.append(True, np.diff(keys[order]) != 0))
+    return nearest_first[np.minimum.reduceat(order, starts)]
+
+
 def lidar_in_world(log: DrivingLog, frame: int) -> Float[np.ndarray, "n 3"]:
     """One frame's LiDAR points in the world, metres; rows of the cloud beyond x, y, z are ignored."""
     return transform_points(log.world_from_ego[frame], np.asarray(log.lidar[frame][:, :3], np.float64))
@@ -217,17 +263,18 @@ def _lidar_depths(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Pixel, depth and validity (view, point) of the nearest LiDAR point in each pixel it hits."""
     capacity = capacity if log.lidar else 1
-    random = np.random.default_rng(seed)
     pixel = np.zeros((len(frame), capacity), np.int32)
     depth = np.ones((len(frame), capacity), np.float32)
     valid = np.zeros((len(frame), capacity), bool)
-    for view in np.flatnonzero(~heldout) if log.lidar else ():
+
+    def measure(view: int) -> None:
         cloud = lidar_in_world(log, int(frame[view]))
         _, rows, columns, depths = project_into(cloud, poses[view], intrinsics[view], size)
         flat = rows * size[0] + columns
-        nearest_first = np.lexsort((depths, flat))
-        kept = nearest_first[np.unique(flat[nearest_first], return_index=True)[1]]
-        kept = random.permutation(kept)[:capacity]
+        kept = nearest_by_key(flat, depths)
+        kept = np.random.default_rng([seed, view]).permutation(kept)[:capacity]
         pixel[view, : len(kept)], depth[view, : len(kept)] = flat[kept], depths[kept]
         valid[view, : len(kept)] = True
+
+    in_threads(measure, np.flatnonzero(~heldout).tolist() if log.lidar else ())
     return pixel, depth, valid

@@ -3,8 +3,9 @@
 import pathlib
 from collections.abc import Mapping, Sequence
 
+import matplotlib
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
@@ -15,6 +16,7 @@ from jaxrecon.viz.palette import INK, PAPER, load_font
 HEADER = 26
 GAP = 6
 ERROR_GAIN = 3.0  # small errors are what a reader looks for
+UNKNOWN = 128  # grey of what has no value
 
 
 def plot_learning_curves(
@@ -59,14 +61,16 @@ def reconstruction_sheet(
     rendered: UInt8[np.ndarray, "frame height width 3"],
     labels: Sequence[str],
     column_width: int = 480,
+    further: Mapping[str, UInt8[np.ndarray, "frame height width 3"]] | None = None,
 ) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Rows of recorded, rendered and error images.
+    """Rows of recorded, rendered, error and further images.
 
     Args:
         recorded: what the camera saw.
         rendered: the reconstruction at the same poses.
         labels: one a row, say the frame and its PSNR.
         column_width: width in pixels of each image on the sheet.
+        further: images of more columns by their titles, say depth in false colours.
 
     Returns:
         The sheet; errors are absolute differences, brightened ``ERROR_GAIN`` times.
@@ -78,19 +82,29 @@ def reconstruction_sheet(
         raise ValueError(f"labels: expected one for each of {len(recorded)} frames, received {len(labels)}")
     difference = np.abs(recorded.astype(np.float32) - rendered.astype(np.float32))
     error = np.clip(ERROR_GAIN * difference, 0, 255).astype(np.uint8)
+    columns = {"recorded": recorded, "rendered": rendered, f"error x {ERROR_GAIN:g}": error, **(further or {})}
     row_height = round(recorded.shape[1] * column_width / recorded.shape[2])
-    columns = 3 * column_width + 2 * GAP
-    canvas = Image.new("RGB", (columns, HEADER + len(labels) * (row_height + HEADER)), PAPER)
+    width = len(columns) * (column_width + GAP) - GAP
+    canvas = Image.new("RGB", (width, HEADER + len(labels) * (row_height + HEADER)), PAPER)
     draw = ImageDraw.Draw(canvas)
-    for column, title in enumerate(("recorded", "rendered", f"error x {ERROR_GAIN:g}")):
+    for column, title in enumerate(columns):
         draw.text((column * (column_width + GAP) + 4, 4), title, fill=INK, font=load_font(16))
     for row, label in enumerate(labels):
         top = HEADER + row * (row_height + HEADER)
-        for column, images in enumerate((recorded, rendered, error)):
+        for column, images in enumerate(columns.values()):
             image = Image.fromarray(images[row]).resize((column_width, row_height), Image.Resampling.BICUBIC)
             canvas.paste(image, (column * (column_width + GAP), top))
         draw.text((4, top + row_height + 4), label, fill=INK, font=load_font(13))
     return np.asarray(canvas)
+
+
+def false_colours(
+    values: Float[np.ndarray, "*b height width"], scale: str = "turbo"
+) -> UInt8[np.ndarray, "*b height width 3"]:
+    """Values in [0, 1] as colours of one of Matplotlib's scales; grey where they are not finite."""
+    known = np.isfinite(values)
+    colours = matplotlib.colormaps[scale](np.clip(np.where(known, values, 0.0), 0, 1))[..., :3]
+    return np.where(known[..., None], np.round(255 * colours), UNKNOWN).astype(np.uint8)
 
 
 def write_image(image: UInt8[np.ndarray, "height width 3"], path: str | pathlib.Path) -> None:

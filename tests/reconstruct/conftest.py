@@ -6,6 +6,7 @@ import pytest
 from jaxrecon.geometry.cameras import pixel_rays
 from jaxrecon.geometry.transforms import inverse, rigid, transform_points
 from jaxrecon.logs.driving_log import CameraStream, DrivingLog, Track
+from jaxrecon.street import CameraConfig, LidarConfig, StreetConfig, record
 
 SKY = np.array([0.5, 0.7, 0.95])
 RED = np.array([0.85, 0.1, 0.1])
@@ -69,3 +70,16 @@ def small_log() -> DrivingLog:
         lidar=tuple(lidar),
         tracks=(Track("red", "vehicle", SIZE, world_from_box, np.ones(frames, bool)),),
     )
+
+
+@pytest.fixture(scope="session")
+def street_log() -> DrivingLog:
+    """A drive of 17 m along the procedural street, with enough LiDAR to see where depth jumps."""
+    config = StreetConfig(
+        layout="curve",
+        seconds=2.4,
+        cameras=(CameraConfig(width=128, height=80),),
+        lidar=LidarConfig(columns=240),
+        supersampling=1,
+    )
+    return record(config, 0, progress=False)

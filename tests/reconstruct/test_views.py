@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jaxrecon.geometry.cameras import project
+from jaxrecon.geometry.cameras import pixel_rays, project
 from jaxrecon.geometry.transforms import inverse, transform_points
 from jaxrecon.logs.driving_log import DrivingLog
 from jaxrecon.reconstruct.views import (
@@ -12,7 +12,11 @@ from jaxrecon.reconstruct.views import (
     box_rectangle,
     collect_views,
     heldout_frames,
+    in_threads,
+    nearest_by_key,
+    rays_at,
     resize_images,
+    training_by_camera,
 )
 
 
@@ -68,6 +72,9 @@ def test_several_cameras_are_stacked_and_one_can_be_named(small_log):
     assert collect_views(both, camera="left").images.shape[0] == 8
     with pytest.raises(KeyError, match="no camera 'rear'; it has"):
         collect_views(both, camera="rear")
+    names, training = zip(*training_by_camera(both, views), strict=True)
+    assert names == ("front", "front")  # two cameras in one place: the first of equal ones gives the name
+    assert [part.tolist() for part in training] == [[0, 1, 3, 4, 5, 7], [8, 9, 11, 12, 13, 15]]
     narrow = dataclasses.replace(left, images=left.images[:, :, :60])
     with pytest.raises(ReconstructionError, match=r"different working sizes .*60, 40.*name one camera"):
         collect_views(dataclasses.replace(small_log, cameras=(small_log.cameras[0], narrow)))
@@ -97,3 +104,24 @@ def test_the_mask_covers_the_red_box_and_little_else(small_log):
     assert red.sum() > 20
     assert mask[red].all()
     assert mask.sum() < 2.0 * red.sum()
+
+
+def test_rays_of_single_pixels_are_those_of_the_whole_image(small_log):
+    views = collect_views(small_log)
+    rows, columns = np.array([0, 7, 39]), np.array([63, 20, 0])
+    whole = pixel_rays(views.intrinsics[3].astype(np.float64), *views.size) @ views.world_from_camera[3, :3, :3].T
+    np.testing.assert_allclose(rays_at(views, 3, rows, columns), whole[rows, columns], rtol=1e-6)
+
+
+def test_the_nearest_of_each_key_is_kept_and_the_first_of_equals():
+    random = np.random.default_rng(0)
+    keys, distances = random.integers(-20, 20, 500), random.integers(0, 9, 500).astype(float)
+    expected = [min(np.flatnonzero(keys == key), key=lambda i: (distances[i], i)) for key in np.unique(keys)]
+    assert nearest_by_key(keys, distances).tolist() == expected
+    assert nearest_by_key(keys[:0], distances[:0]).tolist() == []
+
+
+def test_threads_keep_the_order_and_pass_errors_on():
+    assert in_threads(lambda x: x * x, range(100)) == [x * x for x in range(100)]
+    with pytest.raises(ZeroDivisionError):
+        in_threads(lambda x: 1 / x, [1, 0])

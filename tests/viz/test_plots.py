@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxrecon.viz import plot_learning_curves, reconstruction_sheet, write_image
-from jaxrecon.viz.plots import ERROR_GAIN, GAP, HEADER
+from jaxrecon.viz import false_colours, plot_learning_curves, reconstruction_sheet, write_image
+from jaxrecon.viz.plots import ERROR_GAIN, GAP, HEADER, UNKNOWN
 
 
 def test_sheet_places_recorded_rendered_and_error():
@@ -22,6 +22,18 @@ def test_sheet_wants_a_label_a_row():
     images = np.zeros((2, 8, 8, 3), np.uint8)
     with pytest.raises(ValueError, match="labels: expected one for each of 2 frames, received 1"):
         reconstruction_sheet(images, images, ["only one"])
+
+
+def test_sheet_has_a_column_for_each_further_picture():
+    images = np.zeros((1, 30, 60, 3), np.uint8)
+    sheet = reconstruction_sheet(images, images, ["a"], 120, {"depth": images + 50, "confidence": images + 70})
+    assert sheet.shape[1] == 5 * 120 + 4 * GAP
+    assert [sheet[HEADER + 30, 3 * (120 + GAP) + 60, 0], sheet[HEADER + 30, 4 * (120 + GAP) + 60, 0]] == [50, 70]
+
+
+def test_false_colours_run_along_the_scale_and_are_grey_where_nothing_is_known():
+    colours = false_colours(np.array([[0.0, 1.0, np.nan, 7.0]]), "gray")
+    np.testing.assert_array_equal(colours[0, :, 0], [0, 255, UNKNOWN, 255])
 
 
 def test_image_round_trip(tmp_path):
