@@ -93,8 +93,9 @@ def misalignment(log: DrivingLog, views: Views, chosen: Int[np.ndarray, " view"]
     equal = behind.mean(axis=1) <= behind.std(axis=1, ddof=1) / np.sqrt(table.shape[1])
     size = np.linalg.norm(rotations, axis=1) + 10 * np.linalg.norm(shifts, axis=1)
     best = int(np.where(equal, size, np.inf).argmin())  # the smallest change of those as good as any
-    # A change chosen for some views is judged by the others: the luckiest of many must not pass for the best.
-    halves = np.arange(table.shape[1]) % 2
+    # A change chosen for one half of the drive is judged by the other: the luckiest of many must not pass for the
+    # best, and views that follow each other see the same.
+    halves = (2 * np.arange(table.shape[1])) // table.shape[1]
     gain = np.empty(table.shape[1])
     for half in (0, 1):
         choice = table[:, halves == half].mean(axis=1).argmax()

@@ -10,6 +10,7 @@ from jaxtyping import Array
 
 from jaxrecon.logs.driving_log import DrivingLog
 from jaxrecon.reconstruct.checkpoint import fingerprint
+from jaxrecon.reconstruct.checks import check_log, heed
 from jaxrecon.reconstruct.corrections import Corrections, correct_views, no_corrections
 from jaxrecon.reconstruct.descent import DescentState, Material, fill_in, start
 from jaxrecon.reconstruct.exposure import Exposure, neutral
@@ -18,7 +19,7 @@ from jaxrecon.reconstruct.initialise import InitialiseConfig, initialise
 from jaxrecon.reconstruct.loop import Clock, CurvePoint, Descent
 from jaxrecon.reconstruct.score import Score, score
 from jaxrecon.reconstruct.timeline import time_weights
-from jaxrecon.reconstruct.views import ReconstructionError, Views, collect_views
+from jaxrecon.reconstruct.views import Views, collect_views
 from jaxrecon.render import RenderConfig
 from jaxrecon.scene import ground
 from jaxrecon.scene.gaussians import empty
@@ -106,6 +107,9 @@ def fit(
             without the interruption where the budget is one of steps. None: nothing is kept.
         progress: show a progress bar.
 
+    Warns:
+        UserWarning: of what will degrade the scene, see ``check_log``.
+
     Raises:
         ReconstructionError: if the log lacks what a reconstruction needs.
         CheckpointError: if the checkpoint belongs to another fit.
@@ -113,10 +117,8 @@ def fit(
     clock = Clock()
     seed = int(jax.random.randint(jax.random.fold_in(key, 0), (), 0, 2**31 - 1))
     views = collect_views(log, camera, config.width, config.lidar_points, seed)
-    if views.heldout.all():
-        raise ReconstructionError(
-            f"log {log.name} has no training frame; it needs at least one frame beside i % 4 == 2"
-        )
+    with clock.paused():
+        heed(check_log(log, views, config.exposure))
     if initial is not None:
         scene = initial
     elif checkpoint is not None and checkpoint.exists():

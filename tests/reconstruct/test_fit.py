@@ -249,6 +249,20 @@ def test_a_log_with_one_heldout_frame_alone_cannot_be_fitted(small_log):
         fit(dataclasses.replace(small_log, cameras=()), CONFIG, jax.random.key(0), progress=False)
 
 
+def test_too_few_frames_are_refused_with_the_reason(small_log):
+    track = small_log.tracks[0]
+    two = dataclasses.replace(
+        small_log,
+        timestamps=small_log.timestamps[:2],
+        world_from_ego=small_log.world_from_ego[:2],
+        cameras=(dataclasses.replace(small_log.cameras[0], images=small_log.cameras[0].images[:2]),),
+        lidar=small_log.lidar[:2],
+        tracks=(dataclasses.replace(track, world_from_box=track.world_from_box[:2], valid=track.valid[:2]),),
+    )
+    with pytest.raises(ReconstructionError, match=r"2 of them to learn from.*read more frames"):
+        fit(two, CONFIG, jax.random.key(0), progress=False)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
