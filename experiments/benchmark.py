@@ -2,6 +2,7 @@
 
     python experiments/benchmark.py rasterizer --peer gsplat --json benchmarks/rasterizer-h100.json
     python experiments/benchmark.py rasterizer --rows fwd_1024x96x64_30k_exact --repeats 5
+    python experiments/benchmark.py reconstruction --peer gsplat --json benchmarks/reconstruction-h100.json
 
 Peers run in the same invocation, on the same inputs. Rows that need another device than there is are skipped, with a
 printed line.
@@ -19,10 +20,13 @@ from typing import Annotated, Any, Literal
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import rasterizer_suite
+import reconstruction_specs
+import reconstruction_suite
 import tyro
 from benchmark_rows import BenchmarkError, format_row, read_rows, table, write_rows
 from gsplat_peer import GsplatPeer
 from rasterizer_drawing import Look
+from reconstruction_peer import GsplatTrainer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,13 +34,14 @@ class Benchmark:
     """What to measure.
 
     Attributes:
-        suite: which rows: `rasterizer`.
+        suite: which rows: `rasterizer` or `reconstruction`.
         json: file to write the rows to; with --rows, rows of that file that are not measured now stay.
         rows: names of the rows to measure; all of the suite by default.
         peer: what to compare with.
         repeats: timed calls, of which the median counts; fewer of calls that take long.
         backend: as `kernels.rasterize` takes it.
-        detail: pixels that a merged cell may cover, in the rows of the policy-resolution form.
+        detail: pixels that a merged cell may cover, in the rasterizer's rows of the policy-resolution form.
+        scale: of the reconstruction suite; `tiny` shows in minutes on a CPU that it runs, and its figures say no more.
     """
 
     suite: Annotated[str, tyro.conf.Positional]
@@ -46,6 +51,7 @@ class Benchmark:
     repeats: int = 20
     backend: str = "auto"
     detail: float = rasterizer_suite.POLICY_DETAIL
+    scale: Literal["full", "tiny"] = "full"
 
 
 def _rasterizer(config: Benchmark, peer: GsplatPeer | None) -> dict[str, Callable[[], dict[str, Any] | None]]:
@@ -53,7 +59,14 @@ def _rasterizer(config: Benchmark, peer: GsplatPeer | None) -> dict[str, Callabl
     return rasterizer_suite.RasterizerBench(config.backend, config.repeats, peer, look).measurements
 
 
-SUITES = {"rasterizer": _rasterizer}
+def _reconstruction(config: Benchmark, peer: GsplatPeer | None) -> dict[str, Callable[[], dict[str, Any] | None]]:
+    scale = reconstruction_specs.SCALES[config.scale]
+    # gsplat's trainer is a program of its own, which takes the whole device for as long as it runs.
+    trainer = GsplatTrainer(probe_steps=scale.probe_steps) if peer is not None else None
+    return reconstruction_suite.ReconstructionBench(scale, trainer).measurements
+
+
+SUITES = {"rasterizer": _rasterizer, "reconstruction": _reconstruction}
 
 
 def main(config: Benchmark) -> list[dict[str, Any]]:

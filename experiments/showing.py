@@ -15,6 +15,7 @@ from jaxrecon.simulator import Simulator, SimulatorParams
 
 SMOOTHING = 5  # updates over which curves of PPO are averaged
 SHOWN_FRAMES = 4
+NEAR_FAR = (2.0, 80.0)  # metres, ends of the scale of depths
 VIEW_WIDTH = 512  # pixels of the policy's cameras in the film
 PAUSE = 8  # frames that a clip's last image stays
 
@@ -35,14 +36,36 @@ def _smooth(values: np.ndarray) -> np.ndarray:
     return np.convolve(values, np.ones(window) / window, mode="valid")
 
 
-def draw_sheet(heldout: Score, path: pathlib.Path) -> None:
-    """Recorded, rendered and error for some held-out views, evenly spread."""
-    chosen = np.unique(np.linspace(0, len(heldout.view) - 1, SHOWN_FRAMES).round().astype(int))
-    labels = [
+def shown_views(heldout: Score) -> np.ndarray:
+    """Which of the held-out views are shown: a few, evenly spread."""
+    return np.unique(np.linspace(0, len(heldout.view) - 1, SHOWN_FRAMES).round().astype(int))
+
+
+def shown_labels(heldout: Score) -> list[str]:
+    """What stands below each of ``shown_views``."""
+    return [
         f"held-out view {heldout.view[i]}: PSNR {heldout.psnr[i]:.2f} dB, outside boxes {heldout.psnr_static[i]:.2f} dB"
-        for i in chosen
+        for i in shown_views(heldout)
     ]
-    viz.write_image(viz.reconstruction_sheet(heldout.recorded[chosen], heldout.rendered[chosen], labels), path)
+
+
+def draw_sheet(heldout: Score, path: pathlib.Path, further: Mapping[str, np.ndarray] | None = None) -> None:
+    """Recorded, rendered and error for some held-out views, and further columns of ``shown_views`` by their titles."""
+    chosen = shown_views(heldout)
+    recorded, rendered = heldout.recorded[chosen], heldout.rendered[chosen]
+    viz.write_image(viz.reconstruction_sheet(recorded, rendered, shown_labels(heldout), further=further), path)
+
+
+def depth_column(depth: np.ndarray) -> dict[str, np.ndarray]:
+    """Depths [view, height, width] in metres, infinite where there is only sky, as a column of a sheet."""
+    near, far = NEAR_FAR
+    place = np.where(np.isfinite(depth), 1 - np.log(np.maximum(depth, near) / near) / np.log(far / near), np.nan)
+    return {f"depth, {near:g} m (red) to {far:g} m (blue)": viz.false_colours(place)}
+
+
+def confidence_column(confidence: np.ndarray) -> dict[str, np.ndarray]:
+    """Confidences [view, height, width] as a column of a sheet."""
+    return {"confidence, 0 (dark) to 1 (light)": viz.false_colours(confidence, "viridis")}
 
 
 def film(

@@ -37,12 +37,14 @@ class Clock:
 
     def __init__(self) -> None:
         self._started, self._out = time.perf_counter(), 0.0
+        self._paused_at: float | None = None
         self.compiling = 0.0
 
     @property
     def seconds(self) -> float:
-        """Since the start, pauses left out."""
-        return time.perf_counter() - self._started - self._out
+        """Since the start, pauses left out; during one it stands still."""
+        now = time.perf_counter() if self._paused_at is None else self._paused_at
+        return now - self._started - self._out
 
     def go_on(self, seconds: float, compiling: float) -> None:
         """Continue an earlier clock: what was spent since this one started is not counted."""
@@ -51,13 +53,15 @@ class Clock:
 
     @contextlib.contextmanager
     def paused(self, compiling: bool = False) -> Iterator[None]:
-        """Leave out what is done within."""
-        begin = time.perf_counter()
+        """Leave out what is done within; a pause within a pause changes nothing but what counts as compilation."""
+        begin, outer = time.perf_counter(), self._paused_at
+        self._paused_at = begin if outer is None else outer
         try:
             yield
         finally:
             spent = time.perf_counter() - begin
-            self._out += spent
+            self._out += spent if outer is None else 0.0
+            self._paused_at = outer
             self.compiling += spent if compiling else 0.0
 
 

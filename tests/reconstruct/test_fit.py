@@ -212,6 +212,23 @@ def test_wrong_poses_are_corrected_but_not_by_heldout_frames():
     np.testing.assert_allclose(shift, np.where(np.arange(8) >= 4, -0.05, 0.0), atol=0.012)
 
 
+def test_a_clock_leaves_out_its_pauses_and_stands_still_in_them(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: now[0])
+    clock = loop.Clock()
+    now[0] += 3
+    with clock.paused():
+        now[0] += 10
+        with clock.paused(compiling=True):
+            now[0] += 5
+        assert clock.seconds == 3
+    now[0] += 2
+    assert (clock.seconds, clock.compiling) == (5, 5)
+    clock.go_on(40.0, 7.0)
+    now[0] += 1
+    assert (clock.seconds, clock.compiling) == (41, 12)
+
+
 def test_half_the_size_is_the_mean_of_four_pixels(small_log):
     views = collect_views(small_log)
     half = loop.halved(views)
