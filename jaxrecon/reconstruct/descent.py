@@ -78,8 +78,8 @@ class Schedule:
         each: what a step adds to it.
     """
 
-    done: Array
-    each: Array
+    done: Array | float
+    each: Array | float
 
 
 @dataclasses.dataclass(frozen=True)

@@ -120,7 +120,7 @@ def step_sizes(
         fixed: parameters that stay as they are.
     """
     falling = 0.1**done
-    sizes = {
+    sizes: dict[str, Array | float] = {
         "means": means_step(rates, done) * reach[:, None],
         "quaternions": rates.quaternions,
         "log_scales": rates.log_scales,
@@ -135,4 +135,4 @@ def step_sizes(
         "actor_yaw": rates.actor_yaw * falling,
         "actor_shift": rates.actor_shift * falling,
     }
-    return sizes | dict.fromkeys(fixed, 0.0)
+    return {name: 0.0 if name in fixed else size for name, size in sizes.items()}

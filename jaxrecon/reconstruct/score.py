@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +42,7 @@ class Score:
     rendered: UInt8[np.ndarray, "view height width 3"]
     recorded: UInt8[np.ndarray, "view height width 3"]
 
-    def summary(self) -> dict[str, float | None]:
+    def summary(self) -> dict[str, Any]:
         """Means over the views in which they are defined, None where in none; keys as the attributes' names."""
         names = ("psnr", "psnr_static", "psnr_actors", "ssim")
         defined = {name: getattr(self, name)[~np.isnan(getattr(self, name))] for name in names}

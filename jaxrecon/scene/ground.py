@@ -82,8 +82,8 @@ def from_lidar(
     Raises:
         ValueError: if those frames have no LiDAR.
     """
-    used = np.arange(log.frames) if frames is None else np.flatnonzero(frames)
-    used = [int(frame) for frame in used if log.lidar and len(log.lidar[frame])]
+    wanted = range(log.frames) if frames is None else np.flatnonzero(frames).tolist()
+    used = [frame for frame in wanted if log.lidar and len(log.lidar[frame])]
     if not used:
         raise ValueError(f"log {log.name} has no LiDAR to find the ground in; pass ground.flat(height) instead")
     path = log.world_from_ego[:, :3, 3]
