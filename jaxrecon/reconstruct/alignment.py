@@ -22,6 +22,7 @@ _REACH_DEG = 0.6  # angle between two LiDAR points that are neighbours
 _JUMP, _JUMP_SHARE = 0.5, 0.08  # metres, and share of the depth, that the farther one lies behind
 _FEWEST_JUMPS, _MOST_JUMPS = 20, 600  # in a view that counts
 _FEWEST_VIEWS, _LEAST_DEGREE_PX = 8, 1.0  # with less, or where a degree is less than this, nothing can be told
+_PARTS = 4  # stretches of the drive that judge each other
 _FAINT = 0.005  # gradient that counts for nothing
 _YAW_PITCH_DEG = np.arange(-3.0, 3.1, 0.5)
 _ROLL_DEG = (-2.0, -1.0, 0.0, 1.0, 2.0)
@@ -93,13 +94,13 @@ def misalignment(log: DrivingLog, views: Views, chosen: Int[np.ndarray, " view"]
     equal = behind.mean(axis=1) <= behind.std(axis=1, ddof=1) / np.sqrt(table.shape[1])
     size = np.linalg.norm(rotations, axis=1) + 10 * np.linalg.norm(shifts, axis=1)
     best = int(np.where(equal, size, np.inf).argmin())  # the smallest change of those as good as any
-    # A change chosen for one half of the drive is judged by the other: the luckiest of many must not pass for the
-    # best, and views that follow each other see the same.
-    halves = (2 * np.arange(table.shape[1])) // table.shape[1]
+    # A change chosen for most of the drive is judged by the rest: the luckiest of many must not pass for the best,
+    # and views that follow each other see the same.
+    part = (_PARTS * np.arange(table.shape[1])) // table.shape[1]
     gain = np.empty(table.shape[1])
-    for half in (0, 1):
-        choice = table[:, halves == half].mean(axis=1).argmax()
-        gain[halves != half] = (table[choice] - table[given])[halves != half]
+    for left_out in range(_PARTS):
+        choice = table[:, part != left_out].mean(axis=1).argmax()
+        gain[part == left_out] = (table[choice] - table[given])[part == left_out]
     return Misalignment(
         rotation_deg=tuple(rotations[best].tolist()),
         shift=tuple(shifts[best].tolist()),

@@ -92,8 +92,11 @@ def test_a_camera_does_not_depend_on_its_companions(street, drawing):
 def test_a_batch_equals_single_cameras(street, drawing):
     poses, intrinsics = _rig(street, 5)
     single = ground_truth(street, 5, poses[:1], intrinsics[:1], WIDTH, HEIGHT)
-    # Two compilations round differently; nobody sees less than one grey level.
-    np.testing.assert_allclose(np.asarray(single.rgb[0]), drawing.rgb[0], atol=1 / 255)
+    # Two compilations round differently; nobody sees less than one grey level. A pixel on the edge of a texture's cell
+    # or of a shadow's sample may show a second one.
+    difference = np.abs(np.asarray(single.rgb[0]) - drawing.rgb[0])
+    assert np.mean(difference.max(axis=-1) > 1 / 255) < 0.001
+    assert difference.max() < 2 / 255
     np.testing.assert_allclose(np.asarray(single.depth[0]), drawing.depth[0], rtol=1e-4)
 
 
