@@ -3,13 +3,15 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxrecon.kernels.components import components
+
 
 def harmonics_basis(directions: Float[Array, "*b 3"], degree: int) -> Float[Array, "*b k"]:
     """Values of the (degree + 1)^2 basis functions in unit directions.
 
     Source: Sloan, "Efficient spherical harmonic evaluation", JCGT 2013 (polynomial form).
     """
-    x, y, z = directions[..., 0], directions[..., 1], directions[..., 2]
+    x, y, z = components(directions)
     terms = [jnp.full_like(x, 0.28209479177387814)]
     if degree >= 1:
         terms += [-0.4886025119029199 * y, 0.4886025119029199 * z, -0.4886025119029199 * x]

@@ -8,6 +8,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.kernels.arena import Arena, Views
+from jaxrecon.kernels.components import components
 from jaxrecon.kernels.harmonics import harmonics_colour
 from jaxrecon.kernels.raster import BLUR, FAR, MAXIMUM_EXTENT, MINIMUM_ALPHA, MINIMUM_COMPENSATION, NEAR
 
@@ -37,14 +38,16 @@ class Splats:
 
 def covariance_terms(quaternions: Float[Array, "*n 4"], scales: Float[Array, "*n 3"]) -> tuple[Array, ...]:
     """The six distinct entries (xx, xy, xz, yy, yz, zz) of each covariance R diag(s)^2 R^T."""
-    q = quaternions / jnp.sqrt(jnp.maximum(jnp.sum(quaternions * quaternions, axis=-1, keepdims=True), 1e-20))
-    w, x, y, z = (q[..., i] for i in range(4))
+    parts = components(quaternions)
+    norm = jnp.sqrt(jnp.maximum(sum(part * part for part in parts), 1e-20))
+    w, x, y, z = (part / norm for part in parts)
     rows = (
         (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
         (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
         (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
     )
-    axes = [[entry * scales[..., j] for j, entry in enumerate(row)] for row in rows]
+    lengths = components(scales)
+    axes = [[entry * length for entry, length in zip(row, lengths, strict=True)] for row in rows]
     return tuple(
         axes[i][0] * axes[j][0] + axes[i][1] * axes[j][1] + axes[i][2] * axes[j][2]
         for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
@@ -67,8 +70,9 @@ def project(arena: Arena, views: Views, drawn: Bool[Array, "camera n"] | None, a
     """
     width, height = views.width, views.height
     rows, present = _posed(arena, views)
-    pose = [[rows[..., 4 * i + j] for j in range(4)] for i in range(3)]
-    mx, my, mz = (arena.means[..., i] for i in range(3))
+    entries = components(rows)
+    pose = [entries[4 * i : 4 * i + 4] for i in range(3)]
+    mx, my, mz = components(arena.means)
     x, y, z = (row[0] * mx + row[1] * my + row[2] * mz + row[3] for row in pose)
     inside = (z > NEAR) & (z < FAR) & present & (arena.opacities >= MINIMUM_ALPHA) & jnp.isfinite(arena.opacities)
     if drawn is not None:

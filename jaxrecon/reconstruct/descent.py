@@ -8,10 +8,16 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxrecon.metrics.image import psnr
-from jaxrecon.reconstruct.corrections import Corrections, corrected_actors, corrected_camera, fill_corrections
+from jaxrecon.reconstruct.corrections import (
+    Corrections,
+    corrected_actors,
+    corrected_camera,
+    fill_corrections,
+    place_between,
+)
 from jaxrecon.reconstruct.exposure import Exposure, expose, fill_exposure
 from jaxrecon.reconstruct.losses import LossWeights, ground_loss, regularisation, view_loss
 from jaxrecon.reconstruct.parameters import (
@@ -59,6 +65,7 @@ class Material:
         training: indices of the views to learn from.
         rig_weights: ``time_weights`` of the frames to learn from.
         actor_weights: likewise, of each actor's own.
+        actor_between: frames at which an actor is placed by its neighbours in time, see ``place_between``.
         ground: surface of the road; None where nothing is known of it.
     """
 
@@ -66,6 +73,7 @@ class Material:
     training: Array
     rig_weights: Float[Array, "frame frame"]
     actor_weights: Float[Array, "actor frame frame"]
+    actor_between: Bool[Array, "actor frame"]
     ground: HeightField | None = None
 
 
@@ -178,6 +186,12 @@ def control_density(state: DescentState, material: Material, key: Array, growth:
 
 def fill_in(fitted: Fitted, material: Material) -> Fitted:
     """What is fitted by frame, for every frame: held-out ones take theirs from their neighbours."""
+    filled = _interpolated(fitted, material)
+    placed = place_between(filled.corrections, material.views, material.actor_weights, material.actor_between)
+    return dataclasses.replace(filled, corrections=placed)
+
+
+def _interpolated(fitted: Fitted, material: Material) -> Fitted:
     return dataclasses.replace(
         fitted,
         exposure=fill_exposure(fitted.exposure, material.rig_weights),
@@ -227,7 +241,7 @@ def _descent_step(
         loss += regularisation(fitted.scene.gaussians, weights)
         if material.ground is not None:
             loss += weights.ground * ground_loss(fitted.scene.gaussians, fitted.scene.group, material.ground)
-        loss += _smoothness(fill_in(fitted, material), weights)
+        loss += _smoothness(_interpolated(fitted, material), weights)
         figures = {"psnr": psnr(rgb, reference), "overflow": rendering.overflow[0], "pairs": rendering.pairs[0]}
         return loss, figures
 

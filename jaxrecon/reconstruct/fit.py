@@ -18,13 +18,14 @@ from jaxrecon.reconstruct.fit_config import FitConfig
 from jaxrecon.reconstruct.initialise import InitialiseConfig, initialise
 from jaxrecon.reconstruct.loop import Clock, CurvePoint, Descent
 from jaxrecon.reconstruct.score import Score, score
-from jaxrecon.reconstruct.timeline import time_weights
+from jaxrecon.reconstruct.timeline import lies_between, time_weights
 from jaxrecon.reconstruct.views import Views, collect_views
 from jaxrecon.render import RenderConfig
 from jaxrecon.scene import ground
 from jaxrecon.scene.gaussians import empty
 from jaxrecon.scene.scene import Scene
 
+_BETWEEN = 2  # frames between the neighbours of one that is not learned from
 _MOST_TRAINING_SCORED = 8
 
 
@@ -154,6 +155,7 @@ def _material(log: DrivingLog, views: Views) -> Material:
     fitted[views.frame[~views.heldout]] = True
     seen = views.actor_valid & fitted[:, None]
     actor_weights = [time_weights(seen[:, actor]) for actor in range(seen.shape[1])]
+    between = [lies_between(seen[:, actor], _BETWEEN) for actor in range(seen.shape[1])]
     frames = len(fitted)
     seen_ground = any(len(cloud) for cloud, learned in zip(log.lidar, fitted, strict=False) if learned)
     return Material(
@@ -163,6 +165,7 @@ def _material(log: DrivingLog, views: Views) -> Material:
         actor_weights=jnp.asarray(
             np.stack(actor_weights) if actor_weights else np.zeros((0, frames, frames)), jnp.float32
         ),
+        actor_between=jnp.asarray(np.stack(between) if between else np.zeros((0, frames)), bool),
         ground=ground.from_lidar(log, fitted) if seen_ground else None,
     )
 

@@ -21,6 +21,7 @@ class LossWeights:
 
     Attributes:
         absolute: mean absolute colour error.
+        squared: mean squared colour error.
         similarity: one minus SSIM.
         depth: LiDAR depth, mean absolute difference of logarithms.
         cover: transparency where LiDAR hit something.
@@ -34,6 +35,7 @@ class LossWeights:
     """
 
     absolute: float = 0.8
+    squared: float = 0.0
     similarity: float = 0.2
     depth: float = 0.05
     cover: float = 0.02
@@ -49,9 +51,10 @@ class LossWeights:
 def photometric_loss(
     rgb: Float[Array, "height width 3"], reference: Float[Array, "height width 3"], weights: LossWeights
 ) -> Float[Array, ""]:
-    """Weighted L1 + (1 - SSIM), Kerbl et al. 2023, eq. 7."""
-    absolute = jnp.mean(jnp.abs(rgb - reference))
-    return weights.absolute * absolute + weights.similarity * (1.0 - ssim(rgb, reference))
+    """Weighted L1 + (1 - SSIM), Kerbl et al. 2023, eq. 7, and the square of the error."""
+    error = rgb - reference
+    colour = weights.absolute * jnp.mean(jnp.abs(error)) + weights.squared * jnp.mean(error**2)
+    return colour + weights.similarity * (1.0 - ssim(rgb, reference))
 
 
 def depth_loss(

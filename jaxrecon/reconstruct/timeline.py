@@ -29,6 +29,16 @@ def time_weights(fitted: Bool[np.ndarray, " frame"]) -> Float[np.ndarray, "frame
     return weights
 
 
+def lies_between(fitted: Bool[np.ndarray, " frame"], apart: int) -> Bool[np.ndarray, " frame"]:
+    """Frames that are not fitted but have a fitted one on either side, at most ``apart`` frames from each other."""
+    frames, knots = np.arange(len(fitted)), np.flatnonzero(fitted)
+    after = np.searchsorted(knots, frames)
+    inner = ~fitted & (after > 0) & (after < len(knots))
+    gap = np.full(len(fitted), np.inf)
+    gap[inner] = knots[after[inner]] - knots[after[inner] - 1]
+    return gap <= apart
+
+
 def in_time(weights: Float[Array, "frame frame"], values: Float[Array, "frame *k"]) -> Float[Array, "frame *k"]:
     """Values of every frame, those that were not fitted by ``time_weights``."""
     return jnp.tensordot(jnp.asarray(weights), values, axes=1, precision=jax.lax.Precision.HIGHEST)

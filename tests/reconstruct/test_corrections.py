@@ -7,8 +7,8 @@ import pytest
 import scipy.spatial.transform
 
 from jaxrecon.reconstruct import collect_views, correct_views, no_corrections
-from jaxrecon.reconstruct.corrections import corrected_camera, fill_corrections, rotation_of
-from jaxrecon.reconstruct.timeline import time_weights
+from jaxrecon.reconstruct.corrections import corrected_camera, fill_corrections, place_between, rotation_of
+from jaxrecon.reconstruct.timeline import lies_between, time_weights
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-6, 1e-4, 0.3, 3.0])
@@ -82,3 +82,22 @@ def test_heldout_frames_and_absent_boxes_take_their_neighbours_corrections():
     np.testing.assert_allclose(filled.rig_shift[:, 1], ramp, atol=1e-5)
     np.testing.assert_allclose(filled.actor_yaw, jnp.stack([ramp, ramp], axis=1), atol=1e-5)
     np.testing.assert_allclose(filled.actor_shift[..., 2], 2 * jnp.stack([ramp, ramp], axis=1), atol=1e-5)
+
+
+def test_a_box_between_two_fitted_frames_lies_halfway_whatever_its_own_record_says(small_log):
+    views = jax.tree.map(jnp.asarray, collect_views(small_log))
+    noise = jnp.eye(4).at[:3, 3].set(jnp.array([0.3, -0.2, 0.1]))
+    poses = views.world_from_actor.at[2].set(views.world_from_actor[2] @ noise)
+    views = dataclasses.replace(views, world_from_actor=poses)
+    seen = np.arange(8) != 2
+    none = no_corrections(8, 1)
+    shifted = dataclasses.replace(none, actor_shift=none.actor_shift.at[3, 0, 1].set(0.4))
+    placed = place_between(
+        shifted, views, jnp.asarray(time_weights(seen))[None], jnp.asarray(lies_between(seen, 2))[None]
+    )
+    after = correct_views(views, placed).world_from_actor[:, 0]
+    expected = correct_views(views, shifted).world_from_actor[:, 0]
+    np.testing.assert_allclose(after[2, :3, 3], (expected[1, :3, 3] + expected[3, :3, 3]) / 2, atol=1e-5)
+    nose, mean = after[2, :2, 0], (expected[1, :2, 0] + expected[3, :2, 0]) / 2
+    np.testing.assert_allclose(nose / np.linalg.norm(nose), mean / np.linalg.norm(mean), atol=1e-5)
+    np.testing.assert_array_equal(after[seen], expected[seen])

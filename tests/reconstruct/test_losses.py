@@ -12,8 +12,9 @@ WEIGHTS = LossWeights()
 def test_photometric_loss_of_flat_images_is_closed_form():
     x, y = 0.2, 0.6
     similarity = (2 * x * y + 1e-4) / (x * x + y * y + 1e-4)
-    expected = 0.8 * (y - x) + 0.2 * (1 - similarity)
-    loss = photometric_loss(jnp.full((12, 14, 3), x), jnp.full((12, 14, 3), y), WEIGHTS)
+    expected = 0.8 * (y - x) + 3.0 * (y - x) ** 2 + 0.2 * (1 - similarity)
+    weights = LossWeights(absolute=0.8, squared=3.0, similarity=0.2)
+    loss = photometric_loss(jnp.full((12, 14, 3), x), jnp.full((12, 14, 3), y), weights)
     np.testing.assert_allclose(loss, expected, rtol=1e-3)  # variances of a flat image are rounding errors
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrecon.reconstruct.timeline import in_time, roughness, time_weights
+from jaxrecon.reconstruct.timeline import in_time, lies_between, roughness, time_weights
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=20))
@@ -36,3 +36,10 @@ def test_roughness_is_what_bends():
     # One frame off by one bends itself by one and its two neighbours by a half, of seven that have neighbours.
     np.testing.assert_allclose(roughness(line.at[4, 0].add(1.0)), 1.5 / 7, rtol=1e-5)
     assert float(roughness(jnp.ones((2, 3)))) == 0.0
+
+
+def test_a_frame_lies_between_fitted_ones_that_are_near_each_other():
+    fitted = np.array([False, True, False, True, False, False, True, False])
+    assert lies_between(fitted, 2).tolist() == [False, False, True, False, False, False, False, False]
+    assert lies_between(fitted, 3).tolist() == [False, False, True, False, True, True, False, False]
+    assert not lies_between(np.zeros(3, bool), 3).any()
