@@ -8,7 +8,7 @@ A box frame has its origin at the box's centre, x along its length.
 import dataclasses
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 VEHICLE, PEDESTRIAN, CYCLIST, OTHER = "vehicle", "pedestrian", "cyclist", "other"
 CATEGORIES = (VEHICLE, PEDESTRIAN, CYCLIST, OTHER)
@@ -53,6 +53,23 @@ class CameraStream:
 
 
 @dataclasses.dataclass(frozen=True)
+class CameraMount:
+    """Where a camera sat on the recording car, for logs that keep its calibration but not its images.
+
+    Attributes:
+        name: unique among the mounts of its log.
+        intrinsics: (fx, fy, cx, cy) in pixels, float64, of the undistorted image.
+        size: (width, height) in pixels.
+        ego_from_camera: rigid 4x4, float64.
+    """
+
+    name: str
+    intrinsics: Float[np.ndarray, "4"]
+    size: tuple[int, int]
+    ego_from_camera: Float[np.ndarray, "4 4"]
+
+
+@dataclasses.dataclass(frozen=True)
 class Track:
     """One actor: a box of constant size that moves.
 
@@ -71,14 +88,54 @@ class Track:
     valid: Bool[np.ndarray, "frame"]
 
 
+LINE_KINDS = (
+    "unknown",
+    "solid_white",
+    "dashed_white",
+    "double_white",
+    "solid_yellow",
+    "dashed_yellow",
+    "double_yellow",
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class RoadMap:
-    """Vector map; every entry is one polyline or polygon of world points (n, 3) resp. (n, 2), float64."""
+    """Vector map; every entry is one polyline or polygon of world points (n, 3) resp. (n, 2), float64.
+
+    Attributes:
+        lane_centres: polylines in driving direction.
+        lane_lines: polylines along painted lines.
+        road_edges: polylines where the road ends.
+        drivable: polygons of road surface.
+        crosswalks: polygons.
+        line_kinds: of each of ``lane_lines``, one of ``LINE_KINDS``; empty where the log tells none.
+    """
 
     lane_centres: tuple[np.ndarray, ...] = ()
     lane_lines: tuple[np.ndarray, ...] = ()
     road_edges: tuple[np.ndarray, ...] = ()
     drivable: tuple[np.ndarray, ...] = ()
+    crosswalks: tuple[np.ndarray, ...] = ()
+    line_kinds: tuple[str, ...] = ()
+
+
+LIGHT_STATES = ("unknown", "stop", "caution", "go")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrafficLight:
+    """A signal that rules one lane.
+
+    Attributes:
+        lane: index of the lane's centre line in ``RoadMap.lane_centres``; -1 where the log does not say.
+        stop_point: world, metres: where a car that must stop stops.
+        state: index into ``LIGHT_STATES`` in every frame.
+    """
+
+    lane: int
+    stop_point: Float[np.ndarray, "3"]
+    state: Int[np.ndarray, "frame"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +151,8 @@ class DrivingLog:
         tracks: the other road users.
         ego: size of the recording car.
         road_map: None where there is none.
+        lights: traffic lights, where the log has any.
+        mounts: cameras of the recording car of which there are no images.
     """
 
     name: str
@@ -104,6 +163,8 @@ class DrivingLog:
     tracks: tuple[Track, ...] = ()
     ego: EgoVehicle = EgoVehicle()
     road_map: RoadMap | None = None
+    lights: tuple[TrafficLight, ...] = ()
+    mounts: tuple[CameraMount, ...] = ()
 
     @property
     def frames(self) -> int:

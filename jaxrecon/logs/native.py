@@ -11,14 +11,21 @@ import numpy as np
 import PIL.Image
 from jaxtyping import UInt8
 
-from jaxrecon.logs.driving_log import CameraStream, DrivingLog, EgoVehicle, RoadMap, Track
+from jaxrecon.logs.driving_log import (
+    CameraMount,
+    CameraStream,
+    DrivingLog,
+    EgoVehicle,
+    RoadMap,
+    Track,
+    TrafficLight,
+)
 from jaxrecon.logs.errors import LogError
 from jaxrecon.logs.images import read_images
-from jaxrecon.logs.validate import validate
+from jaxrecon.logs.validate import MAP_PARTS, POLYGONS, validate
 from jaxrecon.storage import read_folder, write_folder
 
 KIND, VERSION = "jaxrecon-log", 1
-MAP_PARTS = tuple(field.name for field in dataclasses.fields(RoadMap))
 
 
 def write_log(log: DrivingLog, path: str | os.PathLike, *, overwrite: bool = False) -> str:
@@ -45,6 +52,9 @@ def write_log(log: DrivingLog, path: str | os.PathLike, *, overwrite: bool = Fal
         "tracks": [{"identifier": track.identifier, "category": track.category} for track in log.tracks],
         "lidar": bool(log.lidar),
         "road_map": log.road_map is not None,
+        "line_kinds": [] if log.road_map is None else list(log.road_map.line_kinds),
+        "mounts": [{"name": mount.name, "size": list(mount.size)} for mount in log.mounts],
+        "lights": len(log.lights),
     }
 
     def write(folder: pathlib.Path) -> None:
@@ -93,6 +103,11 @@ def _arrays(log: DrivingLog) -> dict[str, np.ndarray]:
         "world_from_ego": log.world_from_ego,
         "camera_intrinsics": _stack([camera.intrinsics for camera in log.cameras], (0, 4)),
         "camera_ego_from_camera": _stack([camera.ego_from_camera for camera in log.cameras], (0, 4, 4)),
+        "mount_intrinsics": _stack([mount.intrinsics for mount in log.mounts], (0, 4)),
+        "mount_ego_from_camera": _stack([mount.ego_from_camera for mount in log.mounts], (0, 4, 4)),
+        "light_lane": np.array([light.lane for light in log.lights], np.int64),
+        "light_stop_point": _stack([light.stop_point for light in log.lights], (0, 3)),
+        "light_state": np.array([light.state for light in log.lights], np.int64).reshape(len(log.lights), frames),
         "track_size": _stack([track.size for track in log.tracks], (0, 3)),
         "track_world_from_box": _stack([track.world_from_box for track in log.tracks], (0, frames, 4, 4)),
         "track_valid": np.array([track.valid for track in log.tracks], bool).reshape(count, frames),
@@ -108,7 +123,7 @@ def _arrays(log: DrivingLog) -> dict[str, np.ndarray]:
 
 def _width(part: str) -> int:
     """Coordinates a point of a part of the map has: polygons are flat."""
-    return 2 if part == "drivable" else 3
+    return 2 if part in POLYGONS else 3
 
 
 def _stack(arrays: list[np.ndarray], empty: tuple[int, ...]) -> np.ndarray:
@@ -155,11 +170,6 @@ def _assemble(
             poses = arrays["track_world_from_box"][number][chosen]
             tracks.append(Track(note["identifier"], note["category"], arrays["track_size"][number], poses, valid))
     clouds = _split(arrays["lidar_points"], arrays["lidar_counts"])
-    parts = (
-        {part: _split(arrays[f"map_{part}_points"], arrays[f"map_{part}_counts"]) for part in MAP_PARTS}
-        if (metadata["road_map"])
-        else None
-    )
     return DrivingLog(
         name=metadata["name"],
         timestamps=timestamps - timestamps[0],
@@ -168,5 +178,37 @@ def _assemble(
         lidar=tuple(clouds[frame] for frame in chosen) if metadata["lidar"] else (),
         tracks=tuple(tracks),
         ego=EgoVehicle(**metadata["ego"]),
-        road_map=None if parts is None else RoadMap(**parts),
+        road_map=_assemble_map(metadata, arrays) if metadata["road_map"] else None,
+        lights=_assemble_lights(metadata, arrays, chosen),
+        mounts=_assemble_mounts(metadata, arrays),
+    )
+
+
+# Folders from before there were crosswalks, kinds of lines, lights and mounts are whole without them.
+
+
+def _assemble_map(metadata: dict[str, Any], arrays: dict[str, np.ndarray]) -> RoadMap:
+    present = [part for part in MAP_PARTS if part != "crosswalks" or f"map_{part}_counts" in arrays]
+    lines = {part: _split(arrays[f"map_{part}_points"], arrays[f"map_{part}_counts"]) for part in present}
+    return RoadMap(**lines, line_kinds=tuple(metadata.get("line_kinds", ())))
+
+
+def _assemble_lights(
+    metadata: dict[str, Any], arrays: dict[str, np.ndarray], chosen: range
+) -> tuple[TrafficLight, ...]:
+    return tuple(
+        TrafficLight(int(arrays["light_lane"][n]), arrays["light_stop_point"][n], arrays["light_state"][n][chosen])
+        for n in range(metadata.get("lights", 0))
+    )
+
+
+def _assemble_mounts(metadata: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[CameraMount, ...]:
+    return tuple(
+        CameraMount(
+            note["name"],
+            arrays["mount_intrinsics"][number],
+            tuple(note["size"]),
+            arrays["mount_ego_from_camera"][number],
+        )
+        for number, note in enumerate(metadata.get("mounts", ()))
     )

@@ -6,13 +6,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxrecon.logs.driving_log import CATEGORIES, CameraStream, DrivingLog, Track
+from jaxrecon.logs.driving_log import (
+    CATEGORIES,
+    LIGHT_STATES,
+    LINE_KINDS,
+    CameraMount,
+    CameraStream,
+    DrivingLog,
+    Track,
+    TrafficLight,
+)
 from jaxrecon.logs.errors import LogError
 
 # Poses that went through float32 once are orthonormal to a few 1e-7; 1e-5 displaces a point at 100 m by 1 mm.
 ROTATION_TOLERANCE = 1e-5
 # Steps may differ by half from the usual one: clocks jitter, but a dropped frame shows as a step of double length.
 TIME_STEP_TOLERANCE = 0.5
+
+POLYGONS = ("drivable", "crosswalks")  # parts of the map whose points have no height
+MAP_PARTS = ("lane_centres", "lane_lines", "road_edges", *POLYGONS)
 
 Source = str | os.PathLike | None
 
@@ -35,6 +47,9 @@ def validate(log: DrivingLog, source: Source = None) -> DrivingLog:
     _check_unique([camera.name for camera in log.cameras], "cameras", source)
     for camera in log.cameras:
         _check_camera(camera, log.frames, source)
+    _check_unique([mount.name for mount in log.mounts], "mounts", source)
+    for mount in log.mounts:
+        _check_mount(mount, source)
     _check_lidar(log, source)
     _check_unique([track.identifier for track in log.tracks], "tracks", source)
     for track in log.tracks:
@@ -42,6 +57,9 @@ def validate(log: DrivingLog, source: Source = None) -> DrivingLog:
     for name, value in dataclasses.asdict(log.ego).items():
         _require(np.isfinite(value) and value > 0, f"is {value}, expected positive metres", f"ego.{name}", source)
     _check_map(log, source)
+    lanes = 0 if log.road_map is None else len(log.road_map.lane_centres)
+    for number, light in enumerate(log.lights):
+        _check_light(light, f"lights[{number}]", log.frames, lanes, source)
     return log
 
 
@@ -115,26 +133,46 @@ def _check_poses(poses: object, field: str, frames: int | None, source: Source) 
     """Rigid poses (frames, 4, 4), or one pose where ``frames`` is None."""
     _check_array(poses, (4, 4) if frames is None else (frames, 4, 4), np.float64, field, source)
     assert isinstance(poses, np.ndarray)
-    for frame, pose in enumerate(poses.reshape(-1, 4, 4)):
-        where = None if frames is None else frame
-        _require(np.isfinite(pose).all(), "pose holds a value that is not finite", field, source, where)
-        deviation = float(np.abs(pose[:3, :3] @ pose[:3, :3].T - np.eye(3)).max())
-        determinant = float(np.linalg.det(pose[:3, :3]))
-        _require(
-            deviation <= ROTATION_TOLERANCE and determinant > 0,
-            f"pose is not a rotation: R R^T differs from the identity by {deviation:.2g} "
-            f"(allowed {ROTATION_TOLERANCE:g}), determinant {determinant:.3g} (expected 1)",
-            field,
-            source,
-            where,
-        )
-        _require(np.array_equal(pose[3], [0, 0, 0, 1]), f"pose ends with the row {pose[3]}", field, source, where)
+    stack: np.ndarray = poses.reshape(-1, 4, 4)
+    rotation = stack[:, :3, :3]
+    finite = np.isfinite(stack).all(axis=(1, 2))
+    with np.errstate(invalid="ignore", over="ignore"):
+        deviation = np.abs(np.einsum("nij,nkj->nik", rotation, rotation) - np.eye(3)).max(axis=(1, 2))
+        determinant = np.linalg.det(np.where(finite[:, None, None], rotation, np.eye(3)))
+        orthonormal = (deviation <= ROTATION_TOLERANCE) & (determinant > 0)
+    closed = (stack[:, 3] == np.array([0, 0, 0, 1])).all(axis=1)
+    whole = finite & orthonormal & closed
+    if whole.all():
+        return
+    frame = int(np.argmin(whole))
+    where = None if frames is None else frame
+    _require(finite[frame], "pose holds a value that is not finite", field, source, where)
+    _require(
+        orthonormal[frame],
+        f"pose is not a rotation: R R^T differs from the identity by {deviation[frame]:.2g} "
+        f"(allowed {ROTATION_TOLERANCE:g}), determinant {determinant[frame]:.3g} (expected 1)",
+        field,
+        source,
+        where,
+    )
+    _require(closed[frame], f"pose ends with the row {stack[frame, 3]}", field, source, where)
 
 
 def _check_camera(camera: CameraStream, frames: int, source: Source) -> None:
     field = f"camera {camera.name}"
     _check_array(camera.images, (frames, None, None, 3), np.uint8, f"{field} images", source)
     _require(min(camera.size) > 0, f"has the size {camera.size}, expected pixels", f"{field} images", source)
+    _check_calibration(camera, field, source)
+
+
+def _check_mount(mount: CameraMount, source: Source) -> None:
+    field = f"mount {mount.name}"
+    whole = len(mount.size) == 2 and all(isinstance(side, int) and side > 0 for side in mount.size)
+    _require(whole, f"is {mount.size}, expected (width, height) in whole pixels", f"{field} size", source)
+    _check_calibration(mount, field, source)
+
+
+def _check_calibration(camera: CameraStream | CameraMount, field: str, source: Source) -> None:
     _check_array(camera.intrinsics, (4,), np.float64, f"{field} intrinsics", source)
     _require(
         np.isfinite(camera.intrinsics).all() and (camera.intrinsics[:2] > 0).all(),
@@ -186,10 +224,37 @@ def _check_track(track: Track, frames: int, source: Source) -> None:
 def _check_map(log: DrivingLog, source: Source) -> None:
     if log.road_map is None:
         return
-    for part in dataclasses.fields(log.road_map):
-        for number, line in enumerate(getattr(log.road_map, part.name)):
-            field = f"road_map.{part.name}[{number}]"
-            _check_array(line, (None, 2 if part.name == "drivable" else 3), np.float64, field, source)
-            enough = 3 if part.name == "drivable" else 2
+    for part in MAP_PARTS:
+        polygon = part in POLYGONS
+        for number, line in enumerate(getattr(log.road_map, part)):
+            field = f"road_map.{part}[{number}]"
+            _check_array(line, (None, 2 if polygon else 3), np.float64, field, source)
+            enough = 3 if polygon else 2
             _require(len(line) >= enough, f"has {len(line)} points, expected at least {enough}", field, source)
             _require(np.isfinite(line).all(), "holds a point that is not finite", field, source)
+    kinds, lines = log.road_map.line_kinds, len(log.road_map.lane_lines)
+    field = "road_map.line_kinds"
+    _require(len(kinds) in (0, lines), f"has {len(kinds)} kinds, expected none or {lines}", field, source)
+    foreign = sorted(set(kinds) - set(LINE_KINDS))
+    _require(not foreign, f"holds {foreign}, expected some of {LINE_KINDS}", field, source)
+
+
+def _check_light(light: TrafficLight, field: str, frames: int, lanes: int, source: Source) -> None:
+    _require(
+        isinstance(light.lane, int) and -1 <= light.lane < lanes,
+        f"is {light.lane}, expected -1 or the index of one of {lanes} lane centres",
+        f"{field} lane",
+        source,
+    )
+    _check_array(light.stop_point, (3,), np.float64, f"{field} stop_point", source)
+    _require(np.isfinite(light.stop_point).all(), "is not finite", f"{field} stop_point", source)
+    _check_array(light.state, (frames,), np.int64, f"{field} state", source)
+    strange = (light.state < 0) | (light.state >= len(LIGHT_STATES))
+    frame = int(strange.argmax())
+    _require(
+        not strange.any(),
+        f"is {light.state[frame]}, expected an index into {LIGHT_STATES}",
+        f"{field} state",
+        source,
+        frame,
+    )

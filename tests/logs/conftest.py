@@ -12,7 +12,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from jaxrecon.geometry import transforms
-from jaxrecon.logs import CameraStream, DrivingLog, EgoVehicle, RoadMap, Track
+from jaxrecon.logs import CameraMount, CameraStream, DrivingLog, EgoVehicle, RoadMap, Track, TrafficLight
 
 DATE = "2011_09_26"
 DRIVE = f"{DATE}/{DATE}_drive_0042_sync"
@@ -178,7 +178,18 @@ def make_log() -> DrivingLog:
         ego=EgoVehicle(length=4.5, rear_overhang=0.9),
         road_map=RoadMap(
             lane_centres=(random.normal(size=(2, 3)), random.normal(size=(5, 3))),
+            lane_lines=(random.normal(size=(3, 3)), random.normal(size=(2, 3))),
             drivable=(random.normal(size=(4, 2)),),
+            crosswalks=(random.normal(size=(4, 2)), random.normal(size=(3, 2))),
+            line_kinds=("dashed_white", "unknown"),
+        ),
+        lights=(
+            TrafficLight(1, random.normal(size=3), np.array([1, 2, 3])),
+            TrafficLight(-1, random.normal(size=3), np.array([0, 3, 3])),
+        ),
+        mounts=(
+            CameraMount("ring/front", np.array([20.0, 21, 5, 4]), (10, 8), _poses(random, 1)[0]),
+            CameraMount("ring/rear", np.array([22.0, 21, 6, 4]), (12, 8), _poses(random, 1)[0]),
         ),
     )
 

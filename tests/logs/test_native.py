@@ -1,6 +1,8 @@
 """The native folder gives back every bit of a log."""
 
+import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -78,3 +80,27 @@ def test_a_whole_folder_that_holds_no_log_is_named(tmp_path, small_log):
     write_folder(tmp_path / "hollow", write, kind=KIND, version=VERSION, metadata=metadata)
     with pytest.raises(LogError, match=r"hollow: is whole but does not hold what a log of version 1 holds \(KeyError"):
         read_log(tmp_path / "hollow")
+
+
+def test_a_folder_from_before_lights_and_mounts_is_read(tmp_path, small_log, log_differences):
+    """Such folders have no arrays and no words of what there was not yet."""
+    old = dataclasses.replace(
+        small_log,
+        lights=(),
+        mounts=(),
+        road_map=dataclasses.replace(small_log.road_map, crosswalks=(), line_kinds=()),
+    )
+    write_log(old, tmp_path / "log")
+    metadata = json.loads((tmp_path / "log/manifest.json").read_text())["metadata"]
+    for name in ("line_kinds", "mounts", "lights"):
+        del metadata[name]
+    with np.load(tmp_path / "log/arrays.npz") as stored:
+        kept = {k: v for k, v in stored.items() if not k.startswith(("mount_", "light_", "map_crosswalks"))}
+
+    def write(folder):
+        np.savez(folder / "arrays.npz", **kept)
+        for number in range(len(old.cameras)):
+            shutil.copytree(tmp_path / f"log/camera_{number:02d}", folder / f"camera_{number:02d}")
+
+    write_folder(tmp_path / "old", write, kind=KIND, version=VERSION, metadata=metadata)
+    assert log_differences(read_log(tmp_path / "old"), old) == []

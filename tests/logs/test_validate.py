@@ -38,8 +38,27 @@ def _lines(log, **lines):
     return dataclasses.replace(log, road_map=dataclasses.replace(log.road_map, **lines))
 
 
+def _light(log, **changes):
+    return dataclasses.replace(log, lights=(dataclasses.replace(log.lights[0], **changes), *log.lights[1:]))
+
+
+def _mount(log, **changes):
+    return dataclasses.replace(log, mounts=(dataclasses.replace(log.mounts[0], **changes), *log.mounts[1:]))
+
+
 MIRROR = np.diag([1.0, 1.0, -1.0, 1.0])
 BROKEN = [
+    (lambda log: _light(log, lane=2), r"lights\[0\] lane: is 2, expected -1 or the index of one of 2 lane centres"),
+    (lambda log: _light(log, state=np.array([0, 4, 1])), r"frame 1: lights\[0\] state: is 4, expected an index into"),
+    (lambda log: _light(log, state=np.array([0, 1])), r"lights\[0\] state: is int64 \(2,\), expected int64 of 3"),
+    (lambda log: _light(log, stop_point=np.array([0, np.nan, 0])), r"lights\[0\] stop_point: is not finite"),
+    (lambda log: _mount(log, size=(10, 0)), r"mount ring/front size: is \(10, 0\), expected \(width, height\)"),
+    (lambda log: _mount(log, intrinsics=np.zeros(4)), "mount ring/front intrinsics: .* positive focal lengths"),
+    (lambda log: _mount(log, ego_from_camera=MIRROR), "mount ring/front ego_from_camera: .*determinant -1"),
+    (lambda log: _mount(log, name="ring/rear"), r"mounts: the names \['ring/rear'\] are used more than once"),
+    (lambda log: _lines(log, line_kinds=("unknown",)), "line_kinds: has 1 kinds, expected none or 2"),
+    (lambda log: _lines(log, line_kinds=("unknown", "pink")), r"line_kinds: holds \['pink'\], expected some of"),
+    (lambda log: _lines(log, crosswalks=(np.zeros((2, 2)),)), r"crosswalks\[0\]: has 2 points, expected at least 3"),
     (lambda log: _clock(log), "timestamps: the log has no frames. Record at least one frame"),
     (lambda log: _clock(log, 0, 0.1, np.nan), "frame 2: timestamps: is not finite"),
     (lambda log: _clock(log, 5.0, 5.1, 5.2), "frame 0: timestamps: is 5.0 s, expected 0"),
