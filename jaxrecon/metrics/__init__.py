@@ -10,17 +10,29 @@ from jaxrecon.metrics.closed_loop import (
     per_clip,
     summarise,
 )
+from jaxrecon.metrics.comfort import COMFORT, Motion, discomfort, motion_of
 from jaxrecon.metrics.image import psnr, ssim
+from jaxrecon.metrics.neighbour_metrics import navsim, neighbours, nuplan, waymax
+from jaxrecon.metrics.surroundings import Surroundings
 
 __all__ = [
+    "COMFORT",
     "EVENTS",
     "METRICS",
     "Interval",
     "Measure",
+    "Motion",
+    "Surroundings",
     "Trace",
+    "discomfort",
+    "motion_of",
+    "navsim",
+    "neighbours",
+    "nuplan",
     "paired_difference",
     "per_clip",
     "psnr",
     "ssim",
     "summarise",
+    "waymax",
 ]

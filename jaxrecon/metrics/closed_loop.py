@@ -9,7 +9,7 @@ Source: RAD (arXiv 2502.13144), section on metrics; the progress ratio stands be
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 EVENTS = ("dynamic", "static", "position", "heading")
 METRICS = ("CR", "DCR", "SCR", "DR", "PDR", "HDR", "ADD", "longitudinal_jerk", "lateral_jerk", "progress")
@@ -85,7 +85,7 @@ def per_clip(trace: Trace, events: Bool[Array, "step clip 4"], valid: Bool[Array
             progress: route covered over what the expert covered in the same time, clipped to [0, 1]; valid where the
             expert moved more than a metre.
     """
-    valid, ended = _clip_steps(events, valid)
+    valid, ended = clip_steps(events, valid)
     driven = jnp.any(valid, axis=0)
     happened = events & valid[..., None]
     at_end = jnp.any(happened & ended[..., None], axis=0)
@@ -106,7 +106,7 @@ def per_clip(trace: Trace, events: Bool[Array, "step clip 4"], valid: Bool[Array
         "DR": Measure(ratios["PDR"].value + ratios["HDR"].value, driven),
         "PDR": ratios["PDR"],
         "HDR": ratios["HDR"],
-        "ADD": _mean(trace.path_distance, valid & ~jnp.any(happened, axis=-1)),
+        "ADD": mean_over_steps(trace.path_distance, valid & ~jnp.any(happened, axis=-1)),
         "longitudinal_jerk": _jerk(trace.acceleration, trace.time, valid),
         "lateral_jerk": _jerk(trace.lateral_acceleration, trace.time, valid),
         "progress": Measure(ratio, moved),
@@ -142,7 +142,9 @@ def paired_difference(first: Measure, second: Measure, key: PRNGKeyArray, resamp
     return Interval(mean=_average(difference, valid), low=low, high=high)
 
 
-def _clip_steps(events: Array, valid: Array) -> tuple[Array, Array]:
+def clip_steps(
+    events: Bool[Array, "step clip event"], valid: Bool[Array, "step clip"]
+) -> tuple[Bool[Array, "step clip"], Bool[Array, "step clip"]]:
     """Steps of each column's clip, and those of them that end it by an event."""
     leading = jnp.cumprod(valid.astype(jnp.int32), axis=0).astype(bool)
     hit = jnp.any(events, axis=-1) & leading
@@ -154,10 +156,10 @@ def _clip_steps(events: Array, valid: Array) -> tuple[Array, Array]:
 def _jerk(acceleration: Array, time: Array, valid: Array) -> Measure:
     both = valid[1:] & valid[:-1]
     seconds = jnp.where(both, jnp.diff(time, axis=0), 1.0)
-    return _mean(jnp.abs(jnp.diff(acceleration, axis=0)) / seconds, both)
+    return mean_over_steps(jnp.abs(jnp.diff(acceleration, axis=0)) / seconds, both)
 
 
-def _mean(values: Array, valid: Array) -> Measure:
+def mean_over_steps(values: Shaped[Array, "step clip"], valid: Bool[Array, "step clip"]) -> Measure:
     """Mean over the valid steps of each clip."""
     count = jnp.sum(valid, axis=0)
     total = jnp.sum(jnp.where(valid, values, 0.0), axis=0)
