@@ -16,7 +16,7 @@ from tqdm import tqdm
 from jaxrecon.agents.networks import PolicyOutput
 from jaxrecon.metrics.closed_loop import METRICS, Interval, Measure, paired_difference, per_clip, summarise
 from jaxrecon.simulator import Perturbation, Rollout, Simulator, SimulatorParams, recorded_rollout
-from jaxrecon.simulator.starts import draw_start
+from jaxrecon.simulator.starts import check_starts
 
 SAFETY = "CR+DR"  # fraction of clips that any event ended
 
@@ -28,10 +28,12 @@ class Clips:
     Attributes:
         start_frames: (clip,) int32 log frames.
         perturbation: departure of each from the recorded pose.
+        scenes: (clip,) int32, of the world.
     """
 
     start_frames: Any
     perturbation: Perturbation
+    scenes: Any
 
     @property
     def count(self) -> int:
@@ -79,8 +81,8 @@ def draw_clips(simulator: Simulator, key: PRNGKeyArray, count: int, params: Simu
     """Starts from the distribution that training draws from; use a key that training never sees."""
     if count < 1:
         raise ValueError(f"count is {count}, expected at least one clip")
-    frames, perturbation = draw_start(simulator.world, jax.random.split(key, count), params, simulator.clip_steps)
-    return Clips(start_frames=frames, perturbation=perturbation)
+    start = simulator.draw_starts(jax.random.split(key, count), params)
+    return Clips(start_frames=start.frame, perturbation=start.perturbation, scenes=start.scene)
 
 
 @functools.partial(jax.jit, static_argnames=("deterministic", "filming"))
@@ -95,7 +97,9 @@ def _drive(
     filming: bool,
 ) -> tuple[Rollout, Bool[Array, "step clip"], UInt8[Array, "moment camera height width 3"] | None]:
     key_reset, key_act = jax.random.split(key)
-    state, observation = simulator.reset_at(key_reset, clips.start_frames, clips.perturbation, params)
+    state, observation = simulator.reset_at(
+        key_reset, clips.start_frames, clips.perturbation, params, scenes=clips.scenes
+    )
     first = observation.frames[filmed] if filming else None
 
     def step(carry, key):
@@ -103,15 +107,8 @@ def _drive(
         output = policy(observation)
         action = output.mode() if deterministic else output.sample(key)
         state, result = simulator.step(state, action, params, auto_reset=False)
-        rollout = Rollout(
-            trace=result.trace,
-            events=result.events,
-            valid=result.valid,
-            terminated=result.terminated,
-            truncated=result.truncated,
-        )
         seen = result.observation.frames[filmed] if filming else None
-        return (state, result.observation), (rollout, result.overflow & result.valid, seen)
+        return (state, result.observation), (result.outcome, result.overflow & result.valid, seen)
 
     keys = jax.random.split(key_act, simulator.clip_steps)
     _, (rollout, overflow, seen) = jax.lax.scan(step, (state, observation), keys)
@@ -170,12 +167,14 @@ def evaluate(
         The report. With a deterministic policy the clips do not depend on the key, nor on ``batch`` but for rounding.
 
     Raises:
-        ValueError: when there is no clip, or no clip of the number ``film``.
+        ValueError: when there is no clip, or no clip of the number ``film``; when a clip starts outside the world or in
+            a collision.
     """
     if clips.count < 1 or batch < 1:
         raise ValueError(f"got {clips.count} clips and batch {batch}, expected at least one of each")
     if film is not None and not 0 <= film < clips.count:
         raise ValueError(f"film is {film}, expected a clip's number in [0, {clips.count})")
+    check_starts(simulator.world, np.asarray(clips.scenes), np.asarray(clips.start_frames))
     batch = min(batch, clips.count)
     key_drive, key_bootstrap = jax.random.split(key)
     pieces, overflows, hits = [], [], 0
@@ -215,7 +214,7 @@ def evaluate_recorded(
     simulator: Simulator, clips: Clips, params: SimulatorParams, key: PRNGKeyArray
 ) -> ClosedLoopReport:
     """Score the recorded driver over the same start frames, by the same rules; unperturbed, and nothing is drawn."""
-    rollout = jax.jit(recorded_rollout)(simulator, jnp.asarray(clips.start_frames), params)
+    rollout = jax.jit(recorded_rollout)(simulator, jnp.asarray(clips.start_frames), params, jnp.asarray(clips.scenes))
     return _report(clips, rollout, key)
 
 
@@ -232,7 +231,7 @@ def compare(first: ClosedLoopReport, second: ClosedLoopReport, key: PRNGKeyArray
     Raises:
         ValueError: when the clips started differently.
     """
-    starts = [np.asarray(report.clips.start_frames) for report in (first, second)]
+    starts = [np.stack([report.clips.scenes, report.clips.start_frames], axis=-1) for report in (first, second)]
     if starts[0].shape != starts[1].shape or (starts[0] != starts[1]).any():
         raise ValueError(
             f"the reports are over {len(starts[0])} and {len(starts[1])} clips that did not start alike: evaluate both "

@@ -3,7 +3,7 @@
 import dataclasses
 
 from jaxrecon.logs import DrivingLog
-from jaxrecon.reconstruct import CertificateConfig, FitConfig, InitialiseConfig, LearningRates
+from jaxrecon.reconstruct import CertificateConfig, FitConfig, InitialiseConfig, LearningRates, LossWeights
 from jaxrecon.reconstruct.views import HELDOUT_PERIOD
 from jaxrecon.render import RasterConfig, RenderConfig
 from jaxrecon.street import CameraConfig, LidarConfig, StreetConfig
@@ -32,17 +32,19 @@ class Preset:
 GPU_FIT = FitConfig(
     steps=1_000_000,
     seconds=60.0,
-    initial=InitialiseConfig(capacity=MOST_SPLATS, filled=0.6, sh_degree=2, sky_rows=64, sky_columns=128),
-    rates=LearningRates(rig_rotation=3e-5, rig_shift=3e-4),
+    initial=InitialiseConfig(capacity=MOST_SPLATS, filled=0.7, sh_degree=1, sky_rows=64, sky_columns=128),
+    rates=LearningRates(
+        means=1e-2, means_final=2e-4, rig_rotation=3e-5, rig_shift=3e-4, actor_yaw=2e-4, actor_shift=1e-3
+    ),
+    weights=LossWeights(absolute=0.6, squared=4.0, similarity=0.4, opacity=0.1, size=0.01),
     density="relocate",
     exposure=True,
     poses=True,
     actors=True,
-    coarse=0.15,
     lidar_points=8192,
     steps_per_call=100,
     curve=(5.0, 10.0, 15.0, 20.0, 30.0, 45.0),
-    render=RenderConfig(raster=RasterConfig(pairs_per_camera=PAIRS_PER_SPLAT * MOST_SPLATS)),
+    render=RenderConfig(sky_stride=4, raster=RasterConfig(pairs_per_camera=PAIRS_PER_SPLAT * MOST_SPLATS)),
 )
 CPU_FIT = FitConfig(
     steps=1600,

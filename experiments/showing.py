@@ -78,7 +78,7 @@ def film(
     path: pathlib.Path,
 ) -> None:
     """Video of some clips, driven by each policy in turn from the same starts: its camera, and the view from above."""
-    ground = _ground(log, simulator)
+    ground = _ground(log, simulator, 0)
     frames: list[np.ndarray] = []
     for clip in chosen:
         alone = jax.tree.map(lambda x, rows=slice(clip, clip + 1): x[rows], clips)
@@ -97,18 +97,17 @@ def _shots(
     world, rollout, trace = simulator.world, report.rollout, report.rollout.trace
     cameras_height = round(VIEW_WIDTH * world.rig.height / world.rig.width) * world.rig.count
     view = viz.BirdsEyeConfig(width=320, height=max(320, cameras_height))
-    traffic = jax.device_get(world.traffic)
+    scene = int(report.clips.scenes[0])
+    traffic, ego = jax.device_get((jax.tree.map(lambda leaf: leaf[scene], world.traffic), world.vehicle.at(scene)))
     first = int(report.clips.start_frames[0])
     assert report.film is not None
     for number in range(int(rollout.valid.sum())):
         now = first + number + 1
         heading = float(trace.heading[number, 0])
-        centre = trace.position[number, 0] + world.vehicle.centre_ahead * np.array([np.cos(heading), np.sin(heading)])
-        boxes = np.concatenate(
-            [traffic.world_from_actor[now, :, :2, 3], traffic.heading[now, :, None], traffic.sizes[:, :2]], axis=-1
-        )
+        centre = trace.position[number, 0] + ego.centre_ahead * np.array([np.cos(heading), np.sin(heading)])
+        boxes = np.concatenate([traffic.centre[now], traffic.heading[now, :, None], traffic.sizes[:, :2]], axis=-1)
         moment = viz.Moment(
-            ego=np.array([*centre, heading, world.vehicle.length, world.vehicle.width]),
+            ego=np.array([*centre, heading, ego.length, ego.width]),
             actors=boxes[traffic.valid[now]].astype(float),
             trail=trace.position[: number + 1, 0].astype(float),
             events=rollout.events[number, 0],
@@ -120,15 +119,18 @@ def _shots(
         )
 
 
-def _ground(log: DrivingLog, simulator: Simulator) -> viz.Ground:
-    world, field = simulator.world, jax.device_get(simulator.world.obstacles)
-    rows, columns = np.nonzero(field.distance < 0)
-    cells = field.origin + np.stack([columns, rows], axis=-1) * field.cell
+def _ground(log: DrivingLog, simulator: Simulator, scene: int) -> viz.Ground:
+    world, fields = simulator.world, jax.device_get(simulator.world.obstacles)
+    layout, shape = fields.layout, tuple(fields.layout.shape[scene])
+    first = layout.offset[scene]
+    distance = fields.distance[first : first + shape[0] * shape[1]].reshape(shape)
+    rows, columns = np.nonzero(distance < 0)
+    cells = layout.origin[scene] + np.stack([columns, rows], axis=-1) * layout.cell[scene]
     road = log.road_map
     return viz.Ground(
-        route=np.asarray(world.reference.vertex_position[:, :2], float),
+        route=np.asarray(world.reference.vertex_position[scene, :, :2], float),
         obstacles=cells.astype(float).reshape(-1, 2),
-        obstacle_size=float(field.cell),
+        obstacle_size=float(layout.cell[scene]),
         drivable=road.drivable if road else (),
         lane_lines=road.lane_lines if road else (),
     )

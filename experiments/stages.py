@@ -18,22 +18,23 @@ from showing import draw_curves, draw_sheet, film
 
 from jaxrecon import agents, reconstruct, street
 from jaxrecon.logs import CameraStream, DrivingLog, read_log, write_log
-from jaxrecon.render import RasterConfig, RenderConfig, render
+from jaxrecon.render import RasterConfig, RenderConfig
 from jaxrecon.scene import occupancy
-from jaxrecon.scene.files import save_scene
+from jaxrecon.scene.files import load_scene, save_scene
 from jaxrecon.scene.ply import write_ply
 from jaxrecon.scene.scene import Scene
 from jaxrecon.simulator import (
     Demonstrations,
     Simulator,
     SimulatorParams,
-    SplatCameras,
     World,
     build_world,
     demonstrations,
+    exact_cameras,
     policy_rig,
 )
-from jaxrecon.simulator.observation import ego_cameras
+from jaxrecon.simulator.moments import recorded_moment
+from jaxrecon.simulator.observation import actors_of_cameras, ego_cameras
 
 WIDE = 2.2  # a recorded image wider than this many times its height gets the wide policy camera
 
@@ -167,9 +168,9 @@ def build_simulator(log: DrivingLog, scene: Scene, scale: Scale) -> Simulator:
     wide = camera.size[0] > WIDE * camera.size[1]
     rig = policy_rig(log, scale.policy_width * (2 if wide else 1), scale.policy_height, [camera.name])
     obstacles = occupancy.from_lidar(log) if any(len(cloud) for cloud in log.lidar) else occupancy.empty()
-    probe = Simulator(build_world(log, SplatCameras(scene), rig, obstacles))
+    probe = Simulator(build_world(log, scene, rig, obstacles))
     raster = RasterConfig(pairs_per_camera=room_for_pairs(probe))
-    world = build_world(log, SplatCameras(scene, RenderConfig(raster=raster)), rig, obstacles)
+    world = build_world(log, exact_cameras(scene, RenderConfig(raster=raster)), rig, obstacles)
     return Simulator(world)
 
 
@@ -182,13 +183,10 @@ def room_for_pairs(simulator: Simulator) -> int:
 
     @jax.jit
     def pairs_at(world: World, frames: jax.Array) -> jax.Array:
-        cameras = ego_cameras(world, world.reference.motion_at(frames), world.reference.route[frames])
-        actors = world.source.scene.actors
-        poses = jnp.repeat(world.traffic.world_from_actor[frames, :actors], world.rig.count, axis=0)
-        valid = jnp.repeat(world.traffic.valid[frames, :actors], world.rig.count, axis=0)
-        return render(world.source.scene, cameras, poses, valid, world.source.config).pairs
+        moment = recorded_moment(world, jnp.zeros_like(frames), frames)
+        return world.source.render(ego_cameras(world, moment), *actors_of_cameras(world, moment)).pairs
 
-    frames = jnp.arange(simulator.world.frames)
+    frames = jnp.arange(int(simulator.world.frames[0]))
     pairs = np.concatenate([np.asarray(pairs_at(simulator.world, chunk)) for chunk in _chunks(frames)])
     busier = np.sort(pairs)[len(pairs) // 2 :].mean()
     return math.ceil(1.2 * busier / 1024) * 1024
@@ -201,7 +199,7 @@ def _chunks(frames: jax.Array, size: int = 16) -> list[jax.Array]:
 
 def demonstrate(simulator: Simulator, params: SimulatorParams) -> Demonstrations:
     """What the policy sees in the reconstruction from every recorded pose, with the recorded driver's action."""
-    frames = jnp.arange(simulator.world.frames)
+    frames = jnp.arange(int(simulator.world.frames[0]))
     at = jax.jit(demonstrations)
     rows = [jax.device_get(at(simulator, chunk, params)) for chunk in _chunks(frames)]
     return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(frames)], *rows)
@@ -295,10 +293,9 @@ def show(
     draw_curves(*curves, folder / "learning_curve.png")
     chosen = _clips_to_film(stages["evaluation"].folder / "ended.npz")
     film(log, simulator, policies, clips, chosen, params, folder / "rollout.mp4")
-    traffic, scene = simulator.world.traffic, simulator.world.source.scene
-    write_ply(
-        scene, folder / "scene.ply", traffic.world_from_actor[0, : scene.actors], traffic.valid[0, : scene.actors]
-    )
+    scene, _ = load_scene(stages["reconstruction"].folder / "scene")
+    traffic, slots = simulator.world.traffic, slice(scene.actors)
+    write_ply(scene, folder / "scene.ply", traffic.world_from_actor[0, 0, slots], traffic.valid[0, 0, slots])
     return {"filmed_clips": chosen}
 
 

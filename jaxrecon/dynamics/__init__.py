@@ -11,6 +11,7 @@ from jaxrecon.dynamics.bicycle import (
     travel,
     yaw_rate,
 )
+from jaxrecon.dynamics.recovery import recover
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -24,6 +25,7 @@ __all__ = [
     "feasible",
     "inverse",
     "nearest",
+    "recover",
     "step",
     "to_control",
     "travel",

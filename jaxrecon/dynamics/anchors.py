@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrecon.dynamics.bicycle import DEFAULT_LIMITS, VehicleLimits, VehicleState, travel
+from jaxrecon.dynamics.bicycle import DEFAULT_LIMITS, Length, VehicleLimits, VehicleState, travel
 
 HORIZON = 0.5  # seconds
 LATERAL = np.linspace(-0.75, 0.75, 61, dtype=np.float32)  # metres, left positive
@@ -21,7 +21,7 @@ LONGITUDINAL_SPACING = 0.25
 
 
 def feasible(
-    speed: Float[Array, "*b"], wheelbase: float = 2.765, limits: VehicleLimits = DEFAULT_LIMITS
+    speed: Float[Array, "*b"], wheelbase: Length = 2.765, limits: VehicleLimits = DEFAULT_LIMITS
 ) -> tuple[Bool[Array, "*b 61"], Bool[Array, "*b 61"]]:
     """Anchors that the car can reach, to within half an anchor's spacing.
 
@@ -54,7 +54,7 @@ def to_control(
     lateral_index: Int[Array, "*b"],
     longitudinal_index: Int[Array, "*b"],
     state: VehicleState,
-    wheelbase: float = 2.765,
+    wheelbase: Length = 2.765,
     limits: VehicleLimits = DEFAULT_LIMITS,
 ) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
     """Acceleration (m/s2) and steering (radians) that head for an anchor pair, within the limits."""
@@ -66,10 +66,11 @@ def aim(
     lateral: Float[Array, "*b"],
     longitudinal: Float[Array, "*b"],
     state: VehicleState,
-    wheelbase: float = 2.765,
+    wheelbase: Length = 2.765,
     limits: VehicleLimits = DEFAULT_LIMITS,
+    horizon: Float[Array, ""] | float = HORIZON,
 ) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
-    """Acceleration (m/s2) and steering (radians) that head for a point half a second away, within the limits.
+    """Acceleration (m/s2) and steering (radians) that head for a point a horizon away, within the limits.
 
     The arc tangent to the heading through (x, y) has curvature 2 y / (x^2 + y^2) (pure pursuit). The acceleration
     covers the arc in the horizon; where that needs a stop before it, braking ends where the arc does. The wheels stay
@@ -81,6 +82,7 @@ def aim(
         state: of the car.
         wheelbase: metres.
         limits: what the car can do.
+        horizon: when to be there, seconds from now.
     """
     x, y = jnp.maximum(longitudinal, 0.0), lateral
     squared = x * x + y * y
@@ -90,9 +92,9 @@ def aim(
     # A point straight to the side would need a half circle: the wheels turn, the car does not move.
     chord = jnp.sqrt(jnp.where(apart, squared, 1.0))
     distance = jnp.where((x > 0) & apart, chord / jnp.sinc(half_angle / jnp.pi), 0.0)
-    through = 2 * (distance - state.speed * HORIZON) / HORIZON**2
+    through = 2 * (distance - state.speed * horizon) / horizon**2
     stopping = -(state.speed**2) / (2 * jnp.maximum(distance, 1e-3))
-    acceleration = jnp.where(distance < 0.5 * state.speed * HORIZON, stopping, through)
+    acceleration = jnp.where(distance < 0.5 * state.speed * horizon, stopping, through)
     steering = jnp.arctan(wheelbase * bend)
     return (
         jnp.clip(acceleration, -limits.braking, limits.acceleration),
@@ -104,7 +106,7 @@ def nearest(
     lateral: Float[Array, "*b"],
     longitudinal: Float[Array, "*b"],
     speed: Float[Array, "*b"],
-    wheelbase: float = 2.765,
+    wheelbase: Length = 2.765,
     limits: VehicleLimits = DEFAULT_LIMITS,
 ) -> tuple[Int[Array, "*b"], Int[Array, "*b"]]:
     """Indices of the feasible anchors nearest to a displacement over the horizon: labels for imitation.

@@ -57,14 +57,15 @@ class VehicleLimits:
 
 
 DEFAULT_LIMITS = VehicleLimits()
+Length = Float[Array, "*#b"] | float  # metres, of one car or one a batch entry
 
 
-def curvature(steering: Float[Array, "*b"], wheelbase: float) -> Float[Array, "*b"]:
+def curvature(steering: Float[Array, "*b"], wheelbase: Length) -> Float[Array, "*b"]:
     """Curvature of the rear axle's path (1/m, left positive) at a steering angle (radians)."""
     return jnp.tan(steering) / wheelbase
 
 
-def yaw_rate(state: VehicleState, wheelbase: float) -> Float[Array, "*b"]:
+def yaw_rate(state: VehicleState, wheelbase: Length) -> Float[Array, "*b"]:
     """Rate of turn, rad/s, left positive."""
     return state.speed * curvature(state.steering, wheelbase)
 
@@ -95,7 +96,7 @@ def step(
     acceleration: Float[Array, "*b"],
     steering: Float[Array, "*b"],
     dt: float,
-    wheelbase: float,
+    wheelbase: Length,
     limits: VehicleLimits = DEFAULT_LIMITS,
 ) -> VehicleState:
     """Drive for one step with constant acceleration and steering.

@@ -1,10 +1,14 @@
 """Scenes as the rasterizer takes them."""
 
+import dataclasses
+from collections.abc import Sequence
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from jaxrecon.kernels import CLUSTER, Arena, Clusters
+from jaxrecon.kernels import CLUSTER, Arena, Clusters, pick_backend, prepack
 from jaxrecon.scene.levels import Levels
 from jaxrecon.scene.scene import Scene
 
@@ -58,3 +62,52 @@ def levels_arena(levels: Levels, scene_start: Int[np.ndarray, " starts"] | None 
         ),
         largest_scene=largest,
     )
+
+
+def join_arenas(arenas: Sequence[Arena]) -> Arena:
+    """Several scenes in one arena; each camera then says which it looks at.
+
+    Colours get the spherical harmonics of the highest degree among them.
+
+    Args:
+        arenas: of one scene each, all with level of detail or none.
+
+    Raises:
+        ValueError: if there are none, some hold several scenes already, or only some have level of detail.
+    """
+    if not arenas:
+        raise ValueError("join_arenas got no arenas; expected at least one scene")
+    if any(arena.scene_start is not None for arena in arenas):
+        raise ValueError("join_arenas got an arena of several scenes; join the arenas of single scenes, all at once")
+    detailed = sum(arena.clusters is not None for arena in arenas)
+    if detailed not in (0, len(arenas)):
+        raise ValueError(
+            f"{detailed} of {len(arenas)} arenas have level of detail; take levels_arena or scene_arena for all of them"
+        )
+    coefficients = max(arena.sh.shape[1] for arena in arenas)
+    alike = [_alike(arena, coefficients) for arena in arenas]
+    counts = [arena.count for arena in alike]
+    joined: Arena = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *alike)
+    starts = jnp.asarray(np.cumsum([0, *counts]), jnp.int32)
+    return dataclasses.replace(joined, scene_start=starts, largest_scene=max(counts))
+
+
+def _alike(arena: Arena, coefficients: int) -> Arena:
+    """With so many coefficients of colour, and whole runs of ``CLUSTER`` slots: no run belongs to two scenes."""
+    more = -arena.count % CLUSTER
+    slots = [(0, more)]
+    return Arena(
+        means=jnp.pad(arena.means, [*slots, (0, 0)], mode="edge"),
+        quaternions=jnp.pad(arena.quaternions, [*slots, (0, 0)], mode="edge"),
+        scales=jnp.pad(arena.scales, [*slots, (0, 0)], mode="edge"),
+        opacities=jnp.pad(arena.opacities, slots),
+        sh=jnp.pad(arena.sh, [*slots, (0, coefficients - arena.sh.shape[1]), (0, 0)]),
+        group=jnp.pad(arena.group, slots, mode="edge"),
+        clusters=arena.clusters,
+    )
+
+
+def packed_for(arena: Arena, backend: str) -> Arena:
+    """The arena as a backend of ``rasterize`` draws it fastest, for one that is drawn often and does not change."""
+    backend = pick_backend() if backend == "auto" else backend
+    return prepack(arena) if backend == "gpu" else arena

@@ -1,17 +1,20 @@
 """Draw a scene into cameras: posed actors, sky behind, frames quantised as a policy sees them."""
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from jaxrecon.geometry.cameras import pixel_rays
 from jaxrecon.geometry.transforms import compose, inverse
-from jaxrecon.kernels import DEFAULT_RASTER, Arena, RasterConfig, Views, rasterize
+from jaxrecon.kernels import DEFAULT_RASTER, Arena, Raster, RasterConfig, Views, rasterize
 from jaxrecon.render.arenas import scene_arena
-from jaxrecon.scene.scene import Scene, sky_colour
+from jaxrecon.render.sky import between
+from jaxrecon.scene.scene import Scene, sky_colour, sky_colours
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,13 +25,20 @@ class RenderConfig:
         backend: as ``kernels.rasterize`` takes it.
         antialiased: likewise.
         detail: likewise; of level-of-detail forms, pixels that a merged cell may cover.
+        sky_stride: pixels between those whose sky is looked up; it is bilinear in between. The sky's gradient costs
+            as much less.
         raster: capacities and tile sizes.
     """
 
     backend: str = "auto"
     antialiased: bool = False
     detail: float = 1.0
+    sky_stride: int = 1
     raster: RasterConfig = DEFAULT_RASTER
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.sky_stride, int) or self.sky_stride < 1:
+            raise ValueError(f"RenderConfig.sky_stride is {self.sky_stride!r}; expected a positive integer")
 
 
 DEFAULT_RENDER = RenderConfig()
@@ -114,7 +124,54 @@ def render_arena(
         ValueError: if the number of actor poses is not the scene's number of actors.
     """
     views = _views(scene.actors, cameras, world_from_actor, actor_valid)
-    raster = rasterize(
+    return _over_sky(_rasterized(arena, views, config), cameras, partial(sky_colour, scene.sky), config)
+
+
+def render_scenes(
+    arena: Arena,
+    skies: Float[Array, "scene row column 3"],
+    cameras: Cameras,
+    scene: Int[Array, " camera"],
+    world_from_actor: Float[Array, "camera actor 4 4"],
+    actor_valid: Bool[Array, "camera actor"],
+    config: RenderConfig = DEFAULT_RENDER,
+) -> Rendering:
+    """Draw several scenes at once, each camera its own, from one arena.
+
+    Args:
+        arena: of all scenes, as ``join_arenas`` makes it, or of one alone.
+        skies: of the scenes.
+        cameras: where from.
+        scene: what each camera looks at.
+        world_from_actor: pose of each actor's box for each camera; at least as many slots as any scene has actors.
+        actor_valid: actors to draw.
+        config: backend and capacities.
+    """
+    views = _views(world_from_actor.shape[1], cameras, world_from_actor, actor_valid)
+    if arena.scene_start is not None:
+        views = dataclasses.replace(views, scene=scene)
+    return _over_sky(_rasterized(arena, views, config), cameras, partial(sky_colours, skies, scene), config)
+
+
+def directions_of(cameras: Cameras) -> Float[Array, "camera height width 3"]:
+    """World direction of the ray through each pixel's centre; its norm is that of the ray with z = 1."""
+    rays = pixel_rays(cameras.intrinsics, cameras.width, cameras.height)
+    rotations = cameras.world_from_camera[:, :3, :3]
+    return jnp.einsum("cij,chwj->chwi", rotations, rays, precision=jax.lax.Precision.HIGHEST)
+
+
+def sparser(cameras: Cameras, stride: int) -> Cameras:
+    """Cameras whose pixels are every ``stride``-th of the given ones along each side, to the last one or beyond."""
+    if stride == 1:
+        return cameras
+    width, height = (max(-(-(size - 1) // stride), 1) + 1 for size in (cameras.width, cameras.height))
+    focal, centre = cameras.intrinsics[..., :2], cameras.intrinsics[..., 2:]
+    intrinsics = jnp.concatenate([focal / stride, (centre - 0.5) / stride + 0.5], axis=-1)
+    return dataclasses.replace(cameras, intrinsics=intrinsics, width=width, height=height)
+
+
+def _rasterized(arena: Arena, views: Views, config: RenderConfig) -> Raster:
+    return rasterize(
         arena,
         views,
         antialiased=config.antialiased,
@@ -122,11 +179,13 @@ def render_arena(
         backend=config.backend,
         config=config.raster,
     )
+
+
+def _over_sky(raster: Raster, cameras: Cameras, sky: Callable[[Array], Array], config: RenderConfig) -> Rendering:
     with jax.named_scope("sky"):
-        rays = pixel_rays(cameras.intrinsics, cameras.width, cameras.height)
-        rotations = cameras.world_from_camera[:, :3, :3]
-        directions = jnp.einsum("cij,chwj->chwi", rotations, rays, precision=jax.lax.Precision.HIGHEST)
-        rgb = raster.rgb + (1 - raster.alpha)[..., None] * sky_colour(scene.sky, directions)
+        behind = sky(directions_of(sparser(cameras, config.sky_stride)))
+        behind = between(behind, config.sky_stride, cameras.height, cameras.width)
+        rgb = raster.rgb + (1 - raster.alpha)[..., None] * behind
     return Rendering(rgb=rgb, depth=raster.depth, alpha=raster.alpha, overflow=raster.overflow, pairs=raster.pairs)
 
 

@@ -35,7 +35,20 @@ class Scene:
 
 def sky_colour(sky: Float[Array, "row column 3"], directions: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
     """Bilinear look-up of the sky in world directions (any norm but zero); azimuth wraps around."""
-    rows, columns = sky.shape[:2]
+    return _blend(sky, sky.shape[0], jnp.int32(0), directions)
+
+
+def sky_colours(
+    skies: Float[Array, "scene row column 3"], scene: Int[Array, "*b"], directions: Float[Array, "*b height width 3"]
+) -> Float[Array, "*b height width 3"]:
+    """The same for images, each under the sky of its scene."""
+    rows, columns = skies.shape[1:3]
+    return _blend(skies.reshape(-1, columns, 3), rows, rows * scene[..., None, None], directions)
+
+
+def _blend(skies: Array, rows: int, first: Array, directions: Array) -> Array:
+    """Of the sky whose rows begin at ``first``."""
+    columns = skies.shape[1]
     x, y, z = directions[..., 0], directions[..., 1], directions[..., 2]
     horizontal = jnp.sqrt(jnp.maximum(x * x + y * y, 1e-12))
     row = (0.5 - jnp.arctan2(z, horizontal) / jnp.pi) * (rows - 1)
@@ -45,9 +58,9 @@ def sky_colour(sky: Float[Array, "row column 3"], directions: Float[Array, "*b 3
     row0 = jnp.clip(jnp.floor(row), 0, rows - 2)
     column0 = jnp.floor(column)
     fr, fc = (row - row0)[..., None], (column - column0)[..., None]
-    r0 = row0.astype(jnp.int32)
+    r0 = first + row0.astype(jnp.int32)
     c0 = jnp.mod(column0.astype(jnp.int32), columns)
     c1 = jnp.mod(c0 + 1, columns)
-    upper = sky[r0, c0] * (1 - fc) + sky[r0, c1] * fc
-    lower = sky[r0 + 1, c0] * (1 - fc) + sky[r0 + 1, c1] * fc
+    upper = skies[r0, c0] * (1 - fc) + skies[r0, c1] * fc
+    lower = skies[r0 + 1, c0] * (1 - fc) + skies[r0 + 1, c1] * fc
     return upper * (1 - fr) + lower * fr

@@ -3,18 +3,20 @@
 import dataclasses
 
 import flax.struct
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, UInt8
 from PIL import Image
 
-from jaxrecon.dynamics import HORIZON
+from jaxrecon.dynamics import HORIZON, nearest
 from jaxrecon.logs.driving_log import DrivingLog
-from jaxrecon.simulator.cameras import CameraRig
+from jaxrecon.simulator.moments import events_of, moment_at, recorded_moment
 from jaxrecon.simulator.observation import observe
-from jaxrecon.simulator.recorded import expert_anchors, expert_displacement
+from jaxrecon.simulator.recorded import expert_displacement
+from jaxrecon.simulator.rigs import CameraRig
 from jaxrecon.simulator.simulator import Simulator
-from jaxrecon.simulator.starts import place
-from jaxrecon.simulator.state import Observation, Perturbation, SimulatorParams
+from jaxrecon.simulator.starts import perturbed, select
+from jaxrecon.simulator.state import Observation, Perturbation, SimulatorParams, Start
 
 
 @flax.struct.dataclass
@@ -41,6 +43,7 @@ def demonstrations(
     perturbation: Perturbation | None = None,
     images: UInt8[Array, "b camera height width 3"] | None = None,
     draw: bool = True,
+    scenes: Int[Array, " b"] | None = None,
 ) -> Demonstrations:
     """Demonstrations at log frames, jittable; call it in chunks where drawing all at once needs too much memory.
 
@@ -51,6 +54,7 @@ def demonstrations(
         perturbation: departures from the recorded poses, from which the labels lead back; None stays on them.
         images: what the policy sees, for instance ``recorded_frames(log, rig)[frames]``; drawn where None.
         draw: whether to draw where no images are given; the frames are zeros otherwise.
+        scenes: of the frames; the first by default.
 
     Raises:
         ValueError: if images are given for perturbed poses, which they do not show.
@@ -58,20 +62,24 @@ def demonstrations(
     if images is not None and perturbation is not None:
         raise ValueError("images show the recorded poses, not perturbed ones; give images or perturbation, not both")
     world, config = simulator.world, simulator.config
-    if perturbation is None:
-        vehicle, route = world.reference.motion_at(frames), world.reference.route[frames]
-    else:
-        vehicle, route, _ = place(world, frames, perturbation, params, config.limits)
-    observation, _ = observe(world, vehicle, route, frames, config.look_ahead, draw and images is None)
+    scenes = jnp.zeros_like(frames) if scenes is None else scenes
+    moment = recorded_moment(world, scenes, frames)
+    if perturbation is not None:
+        start = Start(scenes, frames, perturbation)
+        beside = moment_at(world, scenes, frames, perturbed(world, start, config.limits), moment.projection.arc)
+        refused = jnp.any(events_of(world, beside, params), axis=-1)
+        moment = select(refused, moment, beside)
+    observation, _ = observe(world, moment, config.look_ahead, draw and images is None)
     if images is not None:
         observation = dataclasses.replace(observation, frames=images)
-    sideways, ahead = expert_displacement(world, vehicle, frames)
-    lateral, longitudinal = expert_anchors(sideways, ahead, vehicle, world, config.limits)
+    sideways, ahead = expert_displacement(world, scenes, moment.vehicle, frames)
+    wheelbase = world.vehicle.wheelbase[scenes]
+    lateral, longitudinal = nearest(sideways, ahead, moment.vehicle.speed, wheelbase, config.limits)
     return Demonstrations(
         observation=observation,
         lateral=lateral,
         longitudinal=longitudinal,
-        valid=frames + HORIZON / world.dt <= world.frames - 1 + 1e-3,
+        valid=frames + HORIZON / world.dt <= world.frames[scenes] - 1 + 1e-3,
     )
 
 

@@ -1,5 +1,7 @@
 """The recorded drive as a reference: the expert's path and route, its motion in time, and the road under it."""
 
+from collections.abc import Sequence
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -8,93 +10,92 @@ from jaxtyping import Array, Float, Int
 from scipy.signal import savgol_filter
 
 from jaxrecon.dynamics import VehicleState
-from jaxrecon.geometry.polylines import Polyline, Projection, locate, polyline, project
-from jaxrecon.geometry.transforms import rigid, wrap_angle, yaw_of
+from jaxrecon.geometry.polylines import Projection, polyline
+from jaxrecon.geometry.transforms import wrap_angle, yaw_of
 from jaxrecon.logs.driving_log import DrivingLog
+from jaxrecon.simulator.paths import SPACING, Paths, as_paths, join_paths
 
 BEFORE, AFTER = 50.0, 200.0  # metres by which the path runs on straight before the first and after the last pose
-SMALLEST_STEP = 0.05  # metres; recorded poses nearer to the one before add no vertex to the path
-WINDOW = 10.0  # metres along the path within which the nearest point may move in one step
 SLOW = 0.6  # m/s below which a path's curvature says nothing about the steering
 
 
 @flax.struct.dataclass
 class Reference:
-    """What the recorded driver did.
+    """What the recorded drivers of one or several scenes did.
 
-    The path runs through the recorded rear-axle positions and goes on straight beyond both ends. Vertex fields belong
-    to the path's slots; frame fields to the log's frames.
+    A scene's path runs through its recorded rear-axle positions, thinned out to ``paths.SPACING``, and goes on
+    straight beyond both ends. Vertex fields belong to the path's slots; frame fields to the log's frames. Scenes are
+    padded to the most vertices and frames of any by repeating the last.
 
     Attributes:
-        path: seen from above.
-        vertex_position: (vertex, 3) world, metres.
-        vertex_normal: (vertex, 3) upward unit normal of the road.
-        vertex_heading: (vertex,) of the car, radians, unwrapped along the path.
-        recorded: the nearest points of the path to the recorded positions, (frame,).
-        motion: recorded position, yaw, speed, acceleration and steering, each (frame, ...).
-        yaw_rate: (frame,) rad/s.
+        paths: seen from above.
+        vertex_position: (scene, vertex, 3) world, metres.
+        vertex_normal: (scene, vertex, 3) upward unit normal of the road.
+        vertex_heading: (scene, vertex) of the car, radians, unwrapped along the path.
+        recorded: the nearest points of the path to the recorded positions, (scene, frame).
+        motion: recorded position, yaw, speed, acceleration and steering, each (scene, frame, ...).
+        yaw_rate: (scene, frame) rad/s.
+        frames: (scene,) int32, recorded poses.
     """
 
-    path: Polyline
-    vertex_position: Float[Array, "vertex 3"]
-    vertex_normal: Float[Array, "vertex 3"]
-    vertex_heading: Float[Array, " vertex"]
+    paths: Paths
+    vertex_position: Float[Array, "scene vertex 3"]
+    vertex_normal: Float[Array, "scene vertex 3"]
+    vertex_heading: Float[Array, "scene vertex"]
     recorded: Projection
     motion: VehicleState
-    yaw_rate: Float[Array, " frame"]
+    yaw_rate: Float[Array, "scene frame"]
+    frames: Int[Array, " scene"]
 
     @property
-    def route(self) -> Float[Array, " frame"]:
+    def route(self) -> Float[Array, "scene frame"]:
         """Arc length of the path at each frame, metres."""
         return self.recorded.arc
 
-    @property
-    def frames(self) -> int:
-        """How many recorded poses there are."""
-        return self.recorded.arc.shape[0]
-
-    def recorded_projection(self, frame: Int[Array, "*b"]) -> Projection:
+    def recorded_projection(self, scene: Int[Array, "*b"], frame: Int[Array, "*b"]) -> Projection:
         """Nearest point of the path to the recorded position at a log frame."""
-        return jax.tree.map(lambda values: values[frame], self.recorded)
+        return jax.tree.map(lambda values: values[scene, frame], self.recorded)
 
-    def nearest(self, position: Float[Array, "*b 2"], route: Float[Array, "*b"]) -> Projection:
-        """Nearest point of the path to a rear axle, within ``WINDOW`` of where it was on the path before."""
-        return project(self.path, position, near=route, window=WINDOW)
+    def nearest(self, scene: Int[Array, "*b"], position: Float[Array, "*b 2"], route: Float[Array, "*b"]) -> Projection:
+        """Nearest point of the path to a rear axle, near where it was on the path before."""
+        return self.paths.nearest(scene, position, route)
 
-    def heading(self, segment: Int[Array, "*b"], fraction: Float[Array, "*b"]) -> Float[Array, "*b"]:
+    def heading(
+        self, scene: Int[Array, "*b"], segment: Int[Array, "*b"], fraction: Float[Array, "*b"]
+    ) -> Float[Array, "*b"]:
         """The expert's heading (radians, unwrapped) at a place on the path."""
-        return _between(self.vertex_heading, segment, fraction)
+        return _between(self.vertex_heading, scene, segment, fraction)
 
-    def at_route(self, route: Float[Array, "*b"]) -> tuple[Float[Array, "*b 2"], Float[Array, "*b"]]:
+    def at_route(
+        self, scene: Int[Array, "*b"], route: Float[Array, "*b"]
+    ) -> tuple[Float[Array, "*b 2"], Float[Array, "*b"]]:
         """Point (metres) and the expert's heading (radians, unwrapped) at an arc length (metres) of the path."""
-        segment, fraction = locate(self.path, route)
-        return _between(self.vertex_position, segment, fraction)[..., :2], self.heading(segment, fraction)
+        place = self.paths.locate(scene, route)
+        return _between(self.paths.points, scene, *place), self.heading(scene, *place)
 
-    def motion_at(self, frame: Int[Array, "*b"]) -> VehicleState:
+    def motion_at(self, scene: Int[Array, "*b"], frame: Int[Array, "*b"]) -> VehicleState:
         """The recorded car at a log frame."""
-        return jax.tree.map(lambda values: values[frame], self.motion)
+        return jax.tree.map(lambda values: values[scene, frame], self.motion)
 
-    def position_after(self, frame: Int[Array, "*b"], frames: float) -> Float[Array, "*b 2"]:
+    def position_after(self, scene: Int[Array, "*b"], frame: Int[Array, "*b"], frames: float) -> Float[Array, "*b 2"]:
         """Recorded rear axle some (fractional) frames after a frame, metres; held at the log's end."""
-        whole = int(np.floor(frames))
-        first = jnp.minimum(frame + whole, self.frames - 1)
-        second = jnp.minimum(first + 1, self.frames - 1)
+        whole, last = int(np.floor(frames)), self.frames[scene] - 1
+        first = jnp.minimum(frame + whole, last)
+        second = jnp.minimum(first + 1, last)
         share = frames - whole
-        return self.motion.position[first] * (1 - share) + self.motion.position[second] * share
+        return self.motion.position[scene, first] * (1 - share) + self.motion.position[scene, second] * share
 
-    def road_pose(self, vehicle: VehicleState, projection: Projection) -> Float[Array, "*b 4 4"]:
-        """Pose of a car that stands on the road plane at its nearest point of the path, with its planar state."""
-        point = _between(self.vertex_position, projection.segment, projection.fraction)
-        normal = _between(self.vertex_normal, projection.segment, projection.fraction)
-        normal = normal / jnp.linalg.norm(normal, axis=-1, keepdims=True)
+    def road_plane(
+        self, scene: Int[Array, "*b"], position: Float[Array, "*b 2"], projection: Projection
+    ) -> tuple[Float[Array, "*b"], Float[Array, "*b 2"]]:
+        """Height (metres) under a position of the road plane at its nearest point of the path, and that plane's slope.
+
+        The slope is the rise in metres a metre along world x and y.
+        """
+        point = _between(self.vertex_position, scene, projection.segment, projection.fraction)
+        normal = _between(self.vertex_normal, scene, projection.segment, projection.fraction)
         slope = -normal[..., :2] / normal[..., 2:]
-        rise = jnp.sum(slope * (vehicle.position - point[..., :2]), axis=-1)
-        position = jnp.concatenate([vehicle.position, (point[..., 2] + rise)[..., None]], axis=-1)
-        direction = jnp.stack([jnp.cos(vehicle.yaw), jnp.sin(vehicle.yaw)], axis=-1)
-        climb = jnp.sum(slope * direction, axis=-1, keepdims=True)
-        forward = jnp.concatenate([direction, climb], axis=-1) / jnp.sqrt(1 + climb**2)
-        left = jnp.cross(normal, forward)
-        return rigid(jnp.stack([forward, left, normal], axis=-1), position)
+        return point[..., 2] + jnp.sum(slope * (position - point[..., :2]), axis=-1), slope
 
 
 def build_reference(log: DrivingLog, dt: float) -> Reference:
@@ -116,15 +117,41 @@ def build_reference(log: DrivingLog, dt: float) -> Reference:
     path = jax.jit(polyline)(jnp.asarray(chain[repeat, :2, 3], jnp.float32), count)
     frame_vertex = 1 + np.searchsorted(vertex_frame, np.arange(log.frames), side="right") - 1
     motion, yaw_rate = _motion(poses, yaw, dt, log.ego.wheelbase)
-    near = path.arc[jnp.asarray(frame_vertex)]
+    paths, near = as_paths(path), path.arc[jnp.asarray(frame_vertex)]
+    recorded = jax.jit(Paths.nearest)(paths, jnp.zeros(log.frames, jnp.int32), motion.position, near)
     return Reference(
-        path=path,
-        vertex_position=jnp.asarray(chain[repeat, :3, 3], jnp.float32),
-        vertex_normal=jnp.asarray(chain[repeat, :3, 2], jnp.float32),
-        vertex_heading=jnp.asarray(headings[repeat], jnp.float32),
-        recorded=jax.jit(project, static_argnames="window")(path, motion.position, near=near, window=SMALLEST_STEP),
-        motion=motion,
-        yaw_rate=jnp.asarray(yaw_rate, jnp.float32),
+        paths=paths,
+        vertex_position=jnp.asarray(chain[repeat, :3, 3][None], jnp.float32),
+        vertex_normal=jnp.asarray(chain[repeat, :3, 2][None], jnp.float32),
+        vertex_heading=jnp.asarray(headings[repeat][None], jnp.float32),
+        recorded=jax.tree.map(lambda values: values[None], recorded),
+        motion=jax.tree.map(lambda values: values[None], motion),
+        yaw_rate=jnp.asarray(yaw_rate[None], jnp.float32),
+        frames=jnp.asarray([log.frames], jnp.int32),
+    )
+
+
+def join_references(references: Sequence[Reference]) -> Reference:
+    """Several scenes' drives, padded to the longest."""
+    frames = max(one.yaw_rate.shape[1] for one in references)
+    vertices = max(one.vertex_heading.shape[1] for one in references)
+
+    def join(leaves: Sequence[Array], to: int) -> Array:
+        sides = [[(0, 0), (0, to - leaf.shape[1]), *[(0, 0)] * (leaf.ndim - 2)] for leaf in leaves]
+        return jnp.concatenate([jnp.pad(leaf, side, mode="edge") for leaf, side in zip(leaves, sides, strict=True)])
+
+    def framewise(*leaves: Array) -> Array:
+        return join(leaves, frames)
+
+    return Reference(
+        paths=join_paths([one.paths for one in references]),
+        vertex_position=join([one.vertex_position for one in references], vertices),
+        vertex_normal=join([one.vertex_normal for one in references], vertices),
+        vertex_heading=join([one.vertex_heading for one in references], vertices),
+        recorded=jax.tree.map(framewise, *(one.recorded for one in references)),
+        motion=jax.tree.map(framewise, *(one.motion for one in references)),
+        yaw_rate=join([one.yaw_rate for one in references], frames),
+        frames=jnp.concatenate([one.frames for one in references]),
     )
 
 
@@ -132,7 +159,7 @@ def _vertices(position: np.ndarray) -> np.ndarray:
     """Frames whose positions become vertices of the path."""
     kept = [0]
     for frame in range(1, len(position)):
-        if np.linalg.norm(position[frame] - position[kept[-1]]) >= SMALLEST_STEP:
+        if np.linalg.norm(position[frame] - position[kept[-1]]) >= SPACING:
             kept.append(frame)
     return np.array(kept)
 
@@ -163,6 +190,6 @@ def _rate(values: np.ndarray, dt: float) -> np.ndarray:
     )
 
 
-def _between(values: Array, segment: Array, fraction: Array) -> Array:
-    share = fraction if values.ndim == 1 else fraction[..., None]
-    return values[segment] * (1 - share) + values[segment + 1] * share
+def _between(values: Array, scene: Array, segment: Array, fraction: Array) -> Array:
+    share = fraction if values.ndim == 2 else fraction[..., None]
+    return values[scene, segment] * (1 - share) + values[scene, segment + 1] * share

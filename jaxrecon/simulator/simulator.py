@@ -5,69 +5,24 @@ import dataclasses
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, Shaped
 
-from jaxrecon.dynamics import DEFAULT_LIMITS, VehicleLimits, VehicleState, step, to_control, yaw_rate
-from jaxrecon.geometry.polylines import Projection
-from jaxrecon.geometry.transforms import wrap_angle
-from jaxrecon.metrics.closed_loop import Trace
+from jaxrecon.dynamics import step
+from jaxrecon.simulator.actions import decode
+from jaxrecon.simulator.config import SimulatorConfig
+from jaxrecon.simulator.moments import events_of, moment_at, recorded_moment
 from jaxrecon.simulator.observation import observe
-from jaxrecon.simulator.starts import assess, draw_start, perturbed, place, select, start_mask
-from jaxrecon.simulator.state import Observation, Perturbation, SimulatorParams, State, StepResult
+from jaxrecon.simulator.outcomes import situation_of
+from jaxrecon.simulator.rewards import rewards
+from jaxrecon.simulator.starts import check_starts, draw_start, perturbed, select, start_mask, start_table
+from jaxrecon.simulator.state import Moment, Observation, Perturbation, SimulatorParams, Start, State, StepResult
 from jaxrecon.simulator.world import World
-
-ACTIONS = ("anchors", "continuous")
-
-
-@dataclasses.dataclass(frozen=True)
-class SimulatorConfig:
-    """Structure of an environment.
-
-    Attributes:
-        action: "anchors" (lateral and longitudinal index, see ``dynamics.anchors``) or "continuous" (acceleration m/s2
-            and steering rad).
-        clip_seconds: length of a clip that nothing ends.
-        look_ahead: distance along the route to its target, metres.
-        limits: what the car can do.
-        render: whether steps draw frames unless told otherwise.
-    """
-
-    action: str = "anchors"
-    clip_seconds: float = 8.0
-    look_ahead: float = 30.0
-    limits: VehicleLimits = DEFAULT_LIMITS
-    render: bool = True
-
-    def __post_init__(self) -> None:
-        if self.action not in ACTIONS:
-            raise ValueError(f"SimulatorConfig.action is {self.action!r}; expected one of {ACTIONS}")
-        for name in ("clip_seconds", "look_ahead"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"SimulatorConfig.{name} is {getattr(self, name)}; expected a positive number")
-
-
-def default_params(
-    event_weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0),
-    position_threshold: float = 2.0,
-    heading_threshold_deg: float = 40.0,
-    start_lateral: float = 0.3,
-    start_heading: float = 0.03,
-    start_speed: float = 0.1,
-) -> SimulatorParams:
-    """RAD's events and thresholds, with small start perturbations; units as in ``SimulatorParams``, but degrees."""
-    return SimulatorParams(
-        event_weights=jnp.asarray(event_weights, jnp.float32),
-        position_threshold=jnp.asarray(position_threshold, jnp.float32),
-        heading_threshold=jnp.deg2rad(jnp.asarray(heading_threshold_deg, jnp.float32)),
-        start_lateral=jnp.asarray(start_lateral, jnp.float32),
-        start_heading=jnp.asarray(start_heading, jnp.float32),
-        start_speed=jnp.asarray(start_speed, jnp.float32),
-    )
 
 
 @flax.struct.dataclass
 class Simulator:
-    """A batch of environments in one world.
+    """A batch of environments, each in one of a world's scenes.
 
     Itself a pytree: pass it to jitted functions as an argument, so that the world is no constant of the program:
     ``jax.jit(Simulator.step, static_argnames=("draw", "auto_reset"))(simulator, state, action, params)``.
@@ -86,9 +41,13 @@ class Simulator:
         return max(1, round(self.config.clip_seconds / self.world.dt))
 
     @property
-    def start_frames(self) -> Bool[Array, " frame"]:
+    def start_frames(self) -> Bool[Array, "scene frame"]:
         """Log frames at which clips start, for choosing the clips of an evaluation."""
         return start_mask(self.world, self.clip_steps)
+
+    def draw_starts(self, keys: Key[Array, " env"], params: SimulatorParams) -> Start:
+        """A start for each key, from the distribution that ``reset`` and the automatic one draw from."""
+        return draw_start(start_table(self.world, self.clip_steps), keys, params)
 
     def reset(
         self, key: PRNGKeyArray, environments: int, params: SimulatorParams, draw: bool | None = None
@@ -102,9 +61,8 @@ class Simulator:
             draw: whether to draw frames; the configuration says by default.
         """
         keys = jax.random.split(key, environments)
-        episode = jnp.zeros(environments, jnp.int32)
-        frame, perturbation = draw_start(self.world, _episode_keys(keys, episode), params, self.clip_steps)
-        return self._begin(keys, frame, perturbation, params, draw)
+        start = self.draw_starts(_episode_keys(keys, jnp.zeros(environments, jnp.int32)), params)
+        return self._begin(keys, start, params, draw)
 
     def reset_at(
         self,
@@ -113,6 +71,7 @@ class Simulator:
         perturbation: Perturbation | None,
         params: SimulatorParams,
         draw: bool | None = None,
+        scenes: Int[Array, " env"] | None = None,
     ) -> tuple[State, Observation]:
         """Start given clips, one an environment: for paired evaluation, with ``step(..., auto_reset=False)``.
 
@@ -123,12 +82,20 @@ class Simulator:
                 threshold is dropped, and ``State.unperturbed`` says so.
             params: thresholds.
             draw: whether to draw frames; the configuration says by default.
+            scenes: of the clips; the first by default.
+
+        Raises:
+            ValueError: outside of jit, if a start is not in the world, or in a collision.
         """
-        keys = jax.random.split(key, start_frames.shape[0])
+        frames = jnp.asarray(start_frames, jnp.int32)
+        scenes = jnp.zeros_like(frames) if scenes is None else jnp.asarray(scenes, jnp.int32)
+        if not any(isinstance(leaf, jax.core.Tracer) for leaf in (frames, scenes, self.world.start_allowed)):
+            check_starts(self.world, np.asarray(scenes), np.asarray(frames))
         if perturbation is None:
-            zeros = jnp.zeros(start_frames.shape[0])
+            zeros = jnp.zeros(frames.shape[0])
             perturbation = Perturbation(lateral=zeros, heading=zeros, speed=zeros + 1.0)
-        return self._begin(keys, start_frames.astype(jnp.int32), perturbation, params, draw)
+        keys = jax.random.split(key, frames.shape[0])
+        return self._begin(keys, Start(scenes, frames, perturbation), params, draw)
 
     def step(
         self,
@@ -137,12 +104,13 @@ class Simulator:
         params: SimulatorParams,
         draw: bool | None = None,
         auto_reset: bool = True,
+        drawn: Int[Array, " drawn"] | None = None,
     ) -> tuple[State, StepResult]:
         """Drive one step in every environment.
 
-        A clip's last step returns that clip's last observation. The call after it starts another clip: it ignores the
-        action and its result is marked ``valid`` False, so that nothing is drawn twice. Without ``auto_reset`` an
-        ended clip stays as it is and its results are marked ``valid`` False.
+        A clip's last step returns that clip's last observation. The call after it starts another clip, in another scene
+        and at another frame: it ignores the action and its result is marked ``valid`` False, so that nothing is drawn
+        twice. Without ``auto_reset`` an ended clip stays as it is and its results are marked ``valid`` False.
 
         Args:
             state: of all environments.
@@ -151,145 +119,131 @@ class Simulator:
             params: weights, thresholds and start distribution.
             draw: whether to draw frames; the configuration says by default.
             auto_reset: whether an ended clip is followed by another.
+            drawn: environments to draw, see ``observe``; all by default.
         """
-        driven, valid = self._drive(state, action), ~state.done
+        before, driven, valid = state, self._drive(state, action), ~state.done
         state = select(state.done, self._proposed(state, params) if auto_reset else state, driven)
-        projection, hits = assess(self.world, state.vehicle, state.route, self._frame(state), params)
+        moment = self._moment(state)
+        hits = events_of(self.world, moment, params)
         if auto_reset:
-            state, projection = self._settle(state, projection, ~valid, jnp.any(hits, axis=-1))
+            state, moment = self._settle(state, moment, ~valid, jnp.any(hits, axis=-1))
         else:
-            state = dataclasses.replace(state, route=projection.arc)
+            state = dataclasses.replace(state, route=moment.projection.arc)
+        observation, overflow = self._observe(moment, draw, drawn)
         events = hits & valid[:, None]
         terminated = jnp.any(events, axis=-1)
-        last = (state.elapsed >= self.clip_steps) | (self._frame(state) >= self.world.frames - 1)
+        last = (state.elapsed >= self.clip_steps) | (moment.frame >= self.world.frames[moment.scene] - 1)
+        last |= _unsupported(observation, drawn, terminated.shape[0]) > params.unsupported_threshold
         truncated = valid & last & ~terminated
         state = dataclasses.replace(state, done=terminated | truncated | state.done)
-        observation, overflow = self._observe(state, draw)
+        earlier = select(valid, before.vehicle, state.vehicle)
+        progress = jnp.where(valid, state.route - before.route, 0.0)
+        situation = situation_of(self.world, earlier, moment, state, events, progress, self.clip_steps)
         result = StepResult(
             observation=observation,
-            reward=-params.event_weights * events,
-            events=events,
+            reward=jnp.where(valid[:, None], rewards(situation, params.rewards, self.config.terms), 0.0),
+            situation=situation,
             terminated=terminated,
             truncated=truncated,
             valid=valid,
-            trace=trace_of(self.world, state.vehicle, projection, state.start_route, state.start_frame, state.elapsed),
             overflow=overflow,
         )
         return state, result
 
+    def observe(
+        self, state: State, draw: bool | None = None, drawn: Int[Array, " drawn"] | None = None
+    ) -> tuple[Observation, Bool[Array, " env"]]:
+        """What the environments show as they are, and which lack content: after steps that drew nothing, say.
+
+        Args:
+            state: of all environments.
+            draw: whether to draw frames; the configuration says by default.
+            drawn: environments to draw; all by default. Frames then have the axis ``drawn`` in front.
+        """
+        return self._observe(self._moment(state), draw, drawn)
+
     def _begin(
-        self, keys: Array, frame: Array, perturbation: Perturbation, params: SimulatorParams, draw: bool | None
+        self, keys: Array, start: Start, params: SimulatorParams, draw: bool | None
     ) -> tuple[State, Observation]:
-        vehicle, route, unperturbed = place(self.world, frame, perturbation, params, self.config.limits)
-        none = jnp.zeros(frame.shape, jnp.int32)
-        state = State(
-            vehicle=vehicle,
-            route=route,
-            start_route=route,
-            start_frame=frame,
+        none = jnp.zeros(start.frame.shape, jnp.int32)
+        flag = jnp.zeros(start.frame.shape, bool)
+        state = self._placed(State(
+            scene=start.scene,
+            vehicle=self.world.reference.motion_at(start.scene, start.frame),
+            route=jnp.zeros(start.frame.shape),
+            start_route=jnp.zeros(start.frame.shape),
+            start_frame=start.frame,
             elapsed=none,
-            done=jnp.zeros(frame.shape, bool),
+            done=flag,
             key=keys,
             episode=none,
-            unperturbed=unperturbed,
+            unperturbed=flag,
             corrected_actions=none,
-        )
-        return state, self._observe(state, draw)[0]
+        ), start)  # fmt: skip
+        moment = self._moment(state)
+        hit = jnp.any(events_of(self.world, moment, params), axis=-1)
+        state, moment = self._settle(state, moment, ~flag, hit)
+        return state, self._observe(moment, draw, None)[0]
 
     def _proposed(self, state: State, params: SimulatorParams) -> State:
         """Every environment at the start of its next clip, which may yet turn out to be a bad one."""
         episode = state.episode + 1
-        frame, perturbation = draw_start(self.world, _episode_keys(state.key, episode), params, self.clip_steps)
+        start = self.draw_starts(_episode_keys(state.key, episode), params)
+        return dataclasses.replace(self._placed(state, start), episode=episode)
+
+    def _placed(self, state: State, start: Start) -> State:
         return dataclasses.replace(
             state,
-            vehicle=perturbed(self.world, frame, perturbation, self.config.limits),
-            route=self.world.reference.route[frame],
-            start_frame=frame,
+            scene=start.scene,
+            vehicle=perturbed(self.world, start, self.config.limits),
+            route=self.world.reference.route[start.scene, start.frame],
+            start_frame=start.frame,
             elapsed=jnp.zeros_like(state.elapsed),
             done=jnp.zeros_like(state.done),
-            episode=episode,
         )
 
-    def _settle(self, state: State, projection: Projection, started: Array, hit: Array) -> tuple[State, Projection]:
+    def _settle(self, state: State, moment: Moment, started: Array, hit: Array) -> tuple[State, Moment]:
         """Take the projections as places on the route, and the recorded pose where a clip would start in an event."""
-        reference, refused = self.world.reference, started & hit
-        recorded = reference.motion_at(state.start_frame)
-        projection = select(refused, reference.recorded_projection(state.start_frame), projection)
+        refused = started & hit
+        moment = select(refused, recorded_moment(self.world, state.scene, state.start_frame), moment)
+        arc = moment.projection.arc
         state = dataclasses.replace(
             state,
-            vehicle=select(refused, recorded, state.vehicle),
-            route=projection.arc,
-            start_route=jnp.where(started, projection.arc, state.start_route),
+            vehicle=moment.vehicle,
+            route=arc,
+            start_route=jnp.where(started, arc, state.start_route),
             unperturbed=jnp.where(started, refused, state.unperturbed),
         )
-        return state, projection
+        return state, moment
 
     def _drive(self, state: State, action: Array) -> State:
         """Every environment one step on."""
-        acceleration, steering, corrected = decode(action, state.vehicle, self.world.vehicle.wheelbase, self.config)
-        vehicle = step(
-            state.vehicle, acceleration, steering, self.world.dt, self.world.vehicle.wheelbase, self.config.limits
-        )
+        wheelbase, limits = self.world.vehicle.wheelbase[state.scene], self.config.limits
+        acceleration, steering, corrected = decode(action, state.vehicle, wheelbase, self.config)
         return dataclasses.replace(
             state,
-            vehicle=vehicle,
+            vehicle=step(state.vehicle, acceleration, steering, self.world.dt, wheelbase, limits),
             elapsed=state.elapsed + 1,
             corrected_actions=state.corrected_actions + corrected,
         )
 
-    def _observe(self, state: State, draw: bool | None) -> tuple[Observation, Array]:
+    def _moment(self, state: State) -> Moment:
+        return moment_at(self.world, state.scene, state.start_frame + state.elapsed, state.vehicle, state.route)
+
+    def _observe(self, moment: Moment, draw: bool | None, drawn: Array | None) -> tuple[Observation, Array]:
         draw = self.config.render if draw is None else draw
-        return observe(self.world, state.vehicle, state.route, self._frame(state), self.config.look_ahead, draw)
-
-    def _frame(self, state: State) -> Array:
-        return state.start_frame + state.elapsed
-
-
-def decode(
-    action: Shaped[Array, "env 2"], vehicle: VehicleState, wheelbase: float, config: SimulatorConfig
-) -> tuple[Float[Array, " env"], Float[Array, " env"], Bool[Array, " env"]]:
-    """Acceleration (m/s2) and steering (rad) of an action, and whether it had to be corrected.
-
-    Raises:
-        ValueError: if the action's type is not that of the configured kind.
-    """
-    integer = jnp.issubdtype(action.dtype, jnp.integer)
-    if integer != (config.action == "anchors"):
-        expected = "integer anchor indices" if config.action == "anchors" else "floating-point values"
-        raise ValueError(f"action has dtype {action.dtype} but SimulatorConfig.action is {config.action!r}: {expected}")
-    if integer:
-        within = jnp.clip(action, 0, 60)
-        controls = to_control(within[:, 0], within[:, 1], vehicle, wheelbase, config.limits)
-        return *controls, jnp.any(within != action, axis=-1)
-    finite = jnp.isfinite(action)
-    within = jnp.where(finite, action, 0.0)
-    return within[:, 0], within[:, 1], ~jnp.all(finite, axis=-1)
-
-
-def trace_of(
-    world: World,
-    vehicle: VehicleState,
-    projection: Projection,
-    start_route: Float[Array, "*b"],
-    start_frame: Int[Array, "*b"],
-    elapsed: Int[Array, "*b"],
-) -> Trace:
-    """What metrics need of a moment of a clip; ``projection`` is the ego's onto the expert's path."""
-    reference = world.reference
-    heading = reference.heading(projection.segment, projection.fraction)
-    return Trace(
-        position=vehicle.position,
-        heading=vehicle.yaw,
-        speed=vehicle.speed,
-        acceleration=vehicle.acceleration,
-        lateral_acceleration=vehicle.speed * yaw_rate(vehicle, world.vehicle.wheelbase),
-        path_distance=projection.distance,
-        path_heading_error=wrap_angle(vehicle.yaw - heading),
-        progress=projection.arc - start_route,
-        expert_progress=reference.route[start_frame + elapsed] - reference.route[start_frame],
-        time=elapsed * world.dt,
-    )
+        return observe(self.world, moment, self.config.look_ahead, draw, drawn)
 
 
 def _episode_keys(keys: Key[Array, " env"], episode: Int[Array, " env"]) -> Key[Array, " env"]:
     return jax.vmap(jax.random.fold_in)(keys, episode)
+
+
+def _unsupported(
+    observation: Observation, drawn: Int[Array, " drawn"] | None, environments: int
+) -> Float[Array, " env"]:
+    """Share of an environment's pixels that no recorded view supports; zero where it was not drawn or is not known."""
+    if observation.unsupported is None:
+        return jnp.zeros(environments)
+    share = jnp.mean(observation.unsupported, axis=-1)
+    return share if drawn is None else jnp.zeros(environments).at[drawn].set(share)

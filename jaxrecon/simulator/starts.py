@@ -1,58 +1,82 @@
-"""Where clips start: log frames drawn at random, and poses a little off the recorded one."""
+"""Where clips start: scenes and log frames drawn at random, and poses a little off the recorded one."""
 
 from typing import TypeVar
 
+import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxrecon.dynamics import VehicleLimits, VehicleState
-from jaxrecon.geometry.polylines import Projection
 from jaxrecon.geometry.transforms import wrap_angle
-from jaxrecon.simulator.events import collisions, deviations
-from jaxrecon.simulator.state import Perturbation, SimulatorParams
+from jaxrecon.simulator.state import Perturbation, SimulatorParams, Start
 from jaxrecon.simulator.world import World
 
 Tree = TypeVar("Tree")
 
 
-def start_mask(world: World, clip_steps: int) -> Bool[Array, " frame"]:
+@flax.struct.dataclass
+class StartTable:
+    """Log frames at which clips start, in each scene.
+
+    Attributes:
+        frame: (scene, frame) int32, those at which clips start first, in order.
+        count: (scene,) int32, how many they are, at least 1.
+    """
+
+    frame: Int[Array, "scene frame"]
+    count: Int[Array, " scene"]
+
+
+def start_mask(world: World, clip_steps: int) -> Bool[Array, "scene frame"]:
     """Log frames at which clips start.
 
     Those whose recorded pose collides with nothing and that leave room for a whole clip (in a shorter log only the
-    first); where there is none, all but the last that collide with nothing.
+    first); where a scene has none, all but its last that collide with nothing.
     """
-    frames = jnp.arange(world.frames)
-    allowed = world.start_allowed & (frames < world.frames - 1)
-    roomy = allowed & (frames <= max(world.frames - 1 - clip_steps, 0))
-    return jnp.where(jnp.any(roomy), roomy, allowed)
+    frames, last = jnp.arange(world.start_allowed.shape[1]), world.frames[:, None] - 1
+    allowed = world.start_allowed & (frames < last)
+    roomy = allowed & (frames <= jnp.maximum(last - clip_steps, 0))
+    return jnp.where(jnp.any(roomy, axis=1, keepdims=True), roomy, allowed)
 
 
-def draw_start(
-    world: World, keys: Key[Array, " env"], params: SimulatorParams, clip_steps: int
-) -> tuple[Int[Array, " env"], Perturbation]:
-    """A start frame, uniform over ``start_mask``, and a normal perturbation for each key."""
-    order = jnp.cumsum(start_mask(world, clip_steps))
+def start_table(world: World, clip_steps: int) -> StartTable:
+    """The same as a table to draw from."""
+    mask = start_mask(world, clip_steps)
+    return StartTable(
+        frame=jnp.argsort(~mask, axis=1, stable=True).astype(jnp.int32), count=jnp.sum(mask, axis=1, dtype=jnp.int32)
+    )
 
-    def draw(key: Array) -> tuple[Array, Array]:
-        frame_key, perturbation_key = jax.random.split(key)
-        return jax.random.randint(frame_key, (), 0, order[-1]), jax.random.normal(perturbation_key, (3,))
 
-    rank, noise = jax.vmap(draw)(keys)
-    frame = jnp.searchsorted(order, rank + 1).astype(jnp.int32)
+def draw_start(table: StartTable, keys: Key[Array, " env"], params: SimulatorParams) -> Start:
+    """A scene, a start frame in it (uniform over the table's) and a normal perturbation for each key."""
+    scenes = table.count.shape[0]
+    uniform = jax.vmap(lambda key: jax.random.uniform(key, (5,)))(keys)
+    if params.scene_weights is None:
+        scene = _among(uniform[:, 0], scenes)
+    else:
+        share = jnp.cumsum(params.scene_weights)
+        scene = jnp.searchsorted(share, uniform[:, 0] * share[-1], side="right")
+    scene = jnp.minimum(scene, scenes - 1).astype(jnp.int32)
+    # The normal distribution's quantile function, away from its infinite ends.
+    noise = jnp.sqrt(2.0) * jax.scipy.special.erfinv(jnp.clip(2 * uniform[:, 2:] - 1, -1 + 1e-6, 1 - 1e-6))
     perturbation = Perturbation(
         lateral=params.start_lateral * noise[:, 0],
         heading=params.start_heading * noise[:, 1],
         speed=1.0 + params.start_speed * noise[:, 2],
     )
-    return frame, perturbation
+    return Start(scene, table.frame[scene, _among(uniform[:, 1], table.count[scene])], perturbation)
 
 
-def perturbed(
-    world: World, frame: Int[Array, " env"], perturbation: Perturbation, limits: VehicleLimits
-) -> VehicleState:
-    """The ego beside its recorded pose at a log frame, whatever it may meet there."""
-    recorded = world.reference.motion_at(frame)
+def _among(uniform: Array, count: Array | int) -> Array:
+    """A number below ``count`` from one in [0, 1)."""
+    return jnp.minimum((uniform * count).astype(jnp.int32), count - 1)
+
+
+def perturbed(world: World, start: Start, limits: VehicleLimits) -> VehicleState:
+    """The ego beside its recorded pose, whatever it may meet there."""
+    recorded, perturbation = world.reference.motion_at(start.scene, start.frame), start.perturbation
     left = jnp.stack([-jnp.sin(recorded.yaw), jnp.cos(recorded.yaw)], axis=-1)
     return VehicleState(
         position=recorded.position + perturbation.lateral[:, None] * left,
@@ -63,46 +87,26 @@ def perturbed(
     )
 
 
-def assess(
-    world: World, vehicle: VehicleState, route: Float[Array, " env"], frame: Int[Array, " env"], params: SimulatorParams
-) -> tuple[Projection, Bool[Array, "env 4"]]:
-    """The ego's nearest point of the expert's path, near where it was before, and the events that happen to it."""
-    projection = world.reference.nearest(vehicle.position, route)
-    error = wrap_angle(vehicle.yaw - world.reference.heading(projection.segment, projection.fraction))
-    hits = collisions(vehicle, frame, world.traffic, world.obstacles, world.vehicle)
-    strays = deviations(projection.distance, error, params.position_threshold, params.heading_threshold)
-    return projection, jnp.concatenate([hits, strays], axis=-1)
+def check_starts(world: World, scene: Int[np.ndarray, " env"], frame: Int[np.ndarray, " env"]) -> None:
+    """Refuse starts that are not in the world, or at which the recorded car collides; on the host.
 
-
-def place(
-    world: World,
-    frame: Int[Array, " env"],
-    perturbation: Perturbation,
-    params: SimulatorParams,
-    limits: VehicleLimits,
-) -> tuple[VehicleState, Float[Array, " env"], Bool[Array, " env"]]:
-    """The ego at the start of a clip.
-
-    Args:
-        world: where.
-        frame: log frame.
-        perturbation: departure from the recorded pose.
-        params: thresholds that a start must keep.
-        limits: what the car can do.
-
-    Returns:
-        The ego; its arc length on the expert's path; and whether an event would have happened at the perturbed pose,
-        in which case the ego is the recorded one.
+    Raises:
+        ValueError: naming the first such start.
     """
-    route = world.reference.route[frame]
-    vehicle = perturbed(world, frame, perturbation, limits)
-    projection, events = assess(world, vehicle, route, frame, params)
-    refused = jnp.any(events, axis=-1)
-    return (
-        select(refused, world.reference.motion_at(frame), vehicle),
-        jnp.where(refused, route, projection.arc),
-        refused,
-    )
+    frames, allowed = np.asarray(world.frames), np.asarray(world.start_allowed)
+    if not len(frame):
+        raise ValueError("no starts were given; expected at least one")
+    for number, (place, at) in enumerate(zip(scene.tolist(), frame.tolist(), strict=True)):
+        if not 0 <= place < world.scenes:
+            raise ValueError(f"start {number} is in scene {place}; the world has scenes 0 to {world.scenes - 1}")
+        name = world.names[place]
+        if not 0 <= at < frames[place]:
+            raise ValueError(f"start {number} is at frame {at}; log {name} has frames 0 to {frames[place] - 1}")
+        if not allowed[place, at]:
+            raise ValueError(
+                f"start {number} is at frame {at} of log {name}, where the recorded car overlaps an actor or an "
+                "obstacle; choose among Simulator.start_frames"
+            )
 
 
 def select(mask: Bool[Array, " env"], chosen: Tree, otherwise: Tree) -> Tree:
@@ -112,3 +116,8 @@ def select(mask: Bool[Array, " env"], chosen: Tree, otherwise: Tree) -> Tree:
         return jnp.where(mask.reshape(mask.shape + (1,) * (first.ndim - 1)), first, second)
 
     return jax.tree.map(pick, chosen, otherwise)
+
+
+def on_route(world: World, start: Start) -> Float[Array, " env"]:
+    """Arc length of the path where starts were recorded, metres."""
+    return world.reference.route[start.scene, start.frame]

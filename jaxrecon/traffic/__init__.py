@@ -1,5 +1,5 @@
 """What the other road users do."""
 
-from jaxrecon.traffic.replay import Replay, check_rate, replay
+from jaxrecon.traffic.replay import Actors, Replay, check_rate, join_replays, replay
 
-__all__ = ["Replay", "check_rate", "replay"]
+__all__ = ["Actors", "Replay", "check_rate", "join_replays", "replay"]

@@ -25,7 +25,7 @@ PARAMS = default_params(start_lateral=0.2, start_heading=0.02, start_speed=0.0)
 class Stripes:
     """Paints frames with where the camera is: metres along (red) and 64 grey levels a metre to the side (green)."""
 
-    def draw(self, cameras, world_from_actor, actor_valid) -> Drawing:
+    def draw(self, cameras, scene, world_from_actor, actor_valid) -> Drawing:
         position = cameras.world_from_camera[:, :2, 3] * jnp.array([1.0, 64.0]) + jnp.array([0.0, 128.0])
         pixel = jnp.clip(jnp.pad(position, ((0, 0), (0, 1))), 0, 255).astype(jnp.uint8)
         shape = (len(pixel), cameras.height, cameras.width, 3)

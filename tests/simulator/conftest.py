@@ -60,7 +60,7 @@ def make_log(**changes) -> DrivingLog:
 class PoseSource:
     """Paints every frame with what it was asked for: camera x and y in decimetres, and how many actors are there."""
 
-    def draw(self, cameras, world_from_actor, actor_valid) -> Drawing:
+    def draw(self, cameras, scene, world_from_actor, actor_valid) -> Drawing:
         position = jnp.round(10 * cameras.world_from_camera[:, :2, 3]).astype(jnp.int32) % 256
         pixel = jnp.concatenate([position, jnp.sum(actor_valid, axis=-1, keepdims=True)], axis=-1).astype(jnp.uint8)
         shape = (len(pixel), cameras.height, cameras.width, 3)

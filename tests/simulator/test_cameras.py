@@ -10,7 +10,7 @@ from jaxrecon.geometry.transforms import inverse, transform_points
 from jaxrecon.render import RenderConfig
 from jaxrecon.scene import gaussians, occupancy
 from jaxrecon.scene.scene import Scene
-from jaxrecon.simulator import Simulator, SplatCameras, build_world, default_params, policy_rig
+from jaxrecon.simulator import Simulator, build_world, default_params, exact_cameras, policy_rig
 
 SIZE = (64, 24)
 
@@ -31,7 +31,7 @@ def scene() -> Scene:
 
 
 def test_actors_are_drawn_where_the_log_has_them(log, scene):
-    source = SplatCameras(scene, RenderConfig(backend="reference"))
+    source = exact_cameras(scene, RenderConfig(backend="reference"))
     world = build_world(log, source, policy_rig(log, *SIZE), occupancy.empty(), actor_capacity=3)
     frames = [2, 12, 100]
     start = jax.jit(Simulator.reset_at)

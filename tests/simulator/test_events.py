@@ -8,8 +8,10 @@ import pytest
 from jaxrecon.dynamics import VehicleState
 from jaxrecon.logs.driving_log import EgoVehicle
 from jaxrecon.scene import occupancy
-from jaxrecon.simulator import EVENTS, Simulator, SimulatorConfig, default_params
+from jaxrecon.scene.fields import stack_fields
+from jaxrecon.simulator import EVENTS, Simulator, SimulatorConfig, default_params, reward_weights
 from jaxrecon.simulator.events import collisions
+from jaxrecon.simulator.shapes import ego_probes, ego_shapes
 from jaxrecon.traffic import Replay
 
 
@@ -72,12 +74,14 @@ def test_a_wall_is_hit_at_its_edge(build, step, reset_at):
 
 def one_box(position, valid=True, parked=False) -> Replay:
     return Replay(
-        world_from_actor=jnp.eye(4).at[:2, 3].set(jnp.asarray(position, jnp.float32))[None, None],
-        valid=jnp.full((1, 1), valid),
-        heading=jnp.zeros((1, 1)),
-        sizes=jnp.asarray([[4.0, 2.0, 1.5]]),
-        category=jnp.zeros(1, int),
-        parked=jnp.full(1, parked),
+        world_from_actor=jnp.eye(4).at[:2, 3].set(jnp.asarray(position, jnp.float32))[None, None, None],
+        valid=jnp.full((1, 1, 1), valid),
+        heading=jnp.zeros((1, 1, 1)),
+        centre=jnp.asarray(position, jnp.float32)[None, None, None],
+        velocity=jnp.zeros((1, 1, 1, 2)),
+        sizes=jnp.asarray([[[4.0, 2.0, 1.5]]]),
+        category=jnp.zeros((1, 1), int),
+        parked=jnp.full((1, 1), parked),
     )
 
 
@@ -86,14 +90,17 @@ def ego(batch=()) -> VehicleState:
     return VehicleState(jnp.zeros((*batch, 2)), zero, zero, zero, zero)
 
 
-compiled = jax.jit(collisions, static_argnames="vehicle")
+@jax.jit
+def touched(state, traffic, fields):
+    scene = jnp.zeros(state.yaw.shape, jnp.int32)
+    shape, probes = ego_shapes([EgoVehicle()]).at(scene), ego_probes([EgoVehicle()])
+    return collisions(state, traffic.at(scene, scene), shape, probes, fields, scene)
 
 
 def hits(traffic, field=None, state=None):
     state = ego() if state is None else state
     field = occupancy.empty() if field is None else field
-    frame = jnp.zeros(state.yaw.shape, jnp.int32)
-    return np.asarray(compiled(state, frame, traffic, field, vehicle=EgoVehicle()))
+    return np.asarray(touched(state, traffic, stack_fields([field])))
 
 
 def test_the_box_reaches_from_bumper_to_bumper():
@@ -120,7 +127,7 @@ def test_a_pole_inside_the_outline_is_a_collision():
 
 
 def test_weights_scale_rewards_and_thresholds_are_traced(continuous, step, reset_at):
-    params = default_params(event_weights=(1.0, 1.0, 5.0, 1.0), position_threshold=0.5)
+    params = default_params(reward_weights({"position": 5.0}), position_threshold=0.5)
     state = reset_at(continuous, [55])[0]
     number, result = drive(continuous, step, state, jnp.asarray([[0.0, 0.0]]), params, 40)
     assert number == 5 + int(np.ceil(np.sqrt(30.5**2 - 30.0**2))) and result.reward[0].tolist() == [0, 0, -5, 0]
@@ -128,10 +135,6 @@ def test_weights_scale_rewards_and_thresholds_are_traced(continuous, step, reset
 
 
 def test_a_parked_car_is_a_static_obstacle():
-    where, frame = (3.0, 0.0), jnp.int32(0)
-    moving, parked = (
-        collisions(ego(), frame, one_box(where, parked=stands), occupancy.empty(), EgoVehicle())
-        for stands in (False, True)
-    )
+    moving, parked = (hits(one_box((3.0, 0.0), parked=stands)) for stands in (False, True))
     np.testing.assert_array_equal(moving, [True, False])
     np.testing.assert_array_equal(parked, [False, True])

@@ -1,19 +1,23 @@
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxrecon.geometry.transforms import inverse, quaternion_to_matrix, rigid
+from jaxrecon.logs.driving_log import DrivingLog, EgoVehicle
 from jaxrecon.scene import occupancy
-from jaxrecon.simulator import build_reference, build_world, no_cameras, policy_rig
+from jaxrecon.simulator import Moment, build_reference, build_world, no_cameras, policy_rig
 from jaxrecon.simulator.reference import AFTER, BEFORE
+from jaxrecon.simulator.shapes import ego_shapes
+from jaxrecon.simulator.standing import standing_pose
 
 CURVE = np.arctan(2.765 / 30.0)
 
 
 def test_motion_of_closed_forms(log):
-    motion = build_reference(log, 0.1).motion
+    motion = jax.tree.map(lambda leaf: leaf[0], build_reference(log, 0.1).motion)
     np.testing.assert_allclose(motion.speed, 10.0, atol=2e-3)
     np.testing.assert_allclose(motion.steering[70:], CURVE, atol=2e-4)
     np.testing.assert_allclose(motion.steering[:55], 0.0, atol=1e-5)
@@ -25,13 +29,13 @@ def test_path_is_the_recorded_one_and_goes_on_straight(log):
     reference = build_reference(log, 0.1)
     np.testing.assert_allclose(reference.recorded.distance, 0.0, atol=1e-5)
     chord = 2 * 30 * np.sin(1 / 60)
-    np.testing.assert_allclose(np.diff(reference.route), np.r_[np.ones(60), np.full(69, chord)], atol=1e-4)
-    point, heading = reference.at_route(jnp.asarray([BEFORE - 7.0, reference.route[-1] + 30.0]))
-    end, yaw = log.world_from_ego[-1, :2, 3], float(reference.vertex_heading[-1])
+    np.testing.assert_allclose(np.diff(reference.route[0]), np.r_[np.ones(60), np.full(69, chord)], atol=1e-4)
+    point, heading = reference.at_route(jnp.zeros(2, int), jnp.asarray([BEFORE - 7.0, reference.route[0, -1] + 30.0]))
+    end, yaw = log.world_from_ego[-1, :2, 3], float(reference.vertex_heading[0, -1])
     np.testing.assert_allclose(point[0], [-7.0, 0.0], atol=1e-4)
     np.testing.assert_allclose(point[1], end + 30 * np.array([np.cos(yaw), np.sin(yaw)]), atol=1e-3)
     np.testing.assert_allclose(heading, [0.0, 69 / 30], atol=1e-4)
-    assert float(reference.path.length) == pytest.approx(BEFORE + AFTER + float(reference.route[-1]) - BEFORE, abs=1e-2)
+    assert float(reference.paths.arc[0, -1]) == pytest.approx(AFTER + float(reference.route[0, -1]), abs=1e-2)
 
 
 def test_road_pose_repeats_a_tilted_recording():
@@ -40,14 +44,17 @@ def test_road_pose_repeats_a_tilted_recording():
     quaternion = np.array([1.0, 0, 0, 0]) + 0.05 * rng.standard_normal((frames, 4))
     position = np.stack([2.0 * np.arange(frames), 0.1 * np.arange(frames), 0.3 * np.arange(frames)], axis=-1)
     poses = rigid(quaternion_to_matrix(quaternion), position)
-    from jaxrecon.logs.driving_log import DrivingLog
-
     reference = build_reference(DrivingLog("hill", 0.1 * np.arange(frames), poses), 0.1)
-    projection = reference.nearest(reference.motion.position, reference.route)
-    np.testing.assert_allclose(reference.road_pose(reference.motion, projection), poses, atol=2e-4)
+    scene, frame = jnp.zeros(frames, int), jnp.arange(frames)
+    motion, route = reference.motion_at(scene, frame), reference.route[0]
+
+    def pose(vehicle):
+        moment = Moment(scene, frame, vehicle, reference.nearest(scene, vehicle.position, route))
+        return np.asarray(standing_pose(reference, None, ego_shapes([EgoVehicle()]).at(scene), moment), np.float64)
+
+    np.testing.assert_allclose(pose(motion), poses, atol=2e-4)
     # beside the path the car stands on the same plane
-    moved = dataclasses.replace(reference.motion, position=reference.motion.position + jnp.asarray([0.0, 1.5]))
-    beside = np.asarray(reference.road_pose(moved, reference.nearest(moved.position, reference.route)), np.float64)
+    beside = pose(dataclasses.replace(motion, position=motion.position + jnp.asarray([0.0, 1.5])))
     gap = np.einsum("nij,nj->ni", inverse(poses), beside[..., 3])[:, 2]
     assert np.abs(gap).max() < 0.25  # the plane turns by some 0.1 rad from frame to frame
 

@@ -14,6 +14,7 @@ from jaxrecon.simulator import (
     default_params,
     demonstrations,
     expert_action,
+    policy_rig,
     recorded_frames,
     recorded_rollout,
 )
@@ -110,9 +111,9 @@ def test_starts_leave_room_and_perturbations_have_their_size(simulator):
     reference = simulator.world.reference
     assert set(np.unique(state.start_frame)) == set(range(50))
     kept = ~np.asarray(state.unperturbed)
-    offset = np.linalg.norm(state.vehicle.position - reference.motion.position[state.start_frame], axis=-1)[kept]
+    offset = np.linalg.norm(state.vehicle.position - reference.motion.position[0, state.start_frame], axis=-1)[kept]
     assert np.sqrt(np.mean(offset**2)) == pytest.approx(0.4, rel=0.1)
-    turn = np.asarray(state.vehicle.yaw - reference.motion.yaw[state.start_frame])[kept]
+    turn = np.asarray(state.vehicle.yaw - reference.motion.yaw[0, state.start_frame])[kept]
     assert np.std(turn) == pytest.approx(0.05, rel=0.1)
 
 
@@ -155,7 +156,7 @@ def test_expert_actions_drive_the_recorded_path(build, step, reset_at, action):
 
 def test_demonstrations_repeat_the_half_second_that_follows(simulator, log):
     frames = jnp.arange(130)
-    given = recorded_frames(log, simulator.world.rig)
+    given = recorded_frames(log, policy_rig(log, 8, 3))
     assert given.shape == (130, 1, 3, 8, 3) and (given[77] == 77).all()
     data = jax.jit(demonstrations)(simulator, frames, PARAMS, images=jnp.asarray(given))
     valid = np.asarray(data.valid)
@@ -175,8 +176,8 @@ def test_demonstrations_beside_the_path_lead_back(simulator):
         demonstrations(simulator, jnp.asarray([0]), PARAMS, aside, images=jnp.zeros((1, 1, 3, 8, 3), jnp.uint8))
 
 
-def test_rig_elsewhere_than_the_log_is_named(simulator, log):
-    rig = simulator.world.rig
+def test_rig_elsewhere_than_the_log_is_named(log):
+    rig = policy_rig(log, 8, 3)
     with pytest.raises(ValueError, match="camera 'front' of the rig is mounted elsewhere"):
         recorded_frames(log, dataclasses.replace(rig, ego_from_camera=rig.ego_from_camera.at[0, 0, 3].add(1.0)))
     wide = dataclasses.replace(rig, intrinsics=rig.intrinsics.at[:, :2].multiply(0.5))

@@ -23,20 +23,22 @@ def test_tracks_keep_their_order_and_padding_is_identity():
     log = make_log()
     found = replay(log, capacity=3)
     assert (found.frames, found.capacity) == (6, 3)
-    np.testing.assert_allclose(found.world_from_actor[:, 0], log.tracks[0].world_from_box, atol=1e-6)
-    np.testing.assert_array_equal(found.valid[:, 0], log.tracks[0].valid)
-    assert not found.valid[:, 1:].any()
-    np.testing.assert_array_equal(found.world_from_actor[:, 1:], np.broadcast_to(np.eye(4), (6, 2, 4, 4)))
-    assert CATEGORIES[int(found.category[0])] == "cyclist"
+    np.testing.assert_allclose(found.world_from_actor[0, :, 0], log.tracks[0].world_from_box, atol=1e-6)
+    np.testing.assert_array_equal(found.valid[0, :, 0], log.tracks[0].valid)
+    assert not found.valid[0, :, 1:].any()
+    np.testing.assert_array_equal(found.world_from_actor[0, :, 1:], np.broadcast_to(np.eye(4), (6, 2, 4, 4)))
+    assert CATEGORIES[int(found.category[0, 0])] == "cyclist"
 
 
 @pytest.mark.parametrize("batch", [(), (1,), (2, 3)])
 def test_boxes_of_a_batch_of_frames(batch):
-    boxes = replay(make_log(), capacity=2).boxes(jnp.full(batch, 3))
+    scene = jnp.zeros(batch, int)
+    boxes = replay(make_log(), capacity=2).at(scene, scene + 3).boxes
     assert boxes.centre.shape == (*batch, 2, 2)
     np.testing.assert_allclose(boxes.centre[..., 0, :], np.broadcast_to([3.0, 1.0], (*batch, 2)), atol=1e-6)
     np.testing.assert_allclose(boxes.heading[..., 0], np.broadcast_to(0.5, batch), atol=1e-6)
-    np.testing.assert_allclose([boxes.length[0], boxes.width[0]], [1.8, 0.6], rtol=1e-6)
+    np.testing.assert_allclose(boxes.length[..., 0], np.broadcast_to(1.8, batch), rtol=1e-6)
+    np.testing.assert_allclose(boxes.width[..., 0], np.broadcast_to(0.6, batch), rtol=1e-6)
 
 
 def test_an_actor_that_only_wanders_about_its_place_is_parked():
@@ -46,11 +48,11 @@ def test_an_actor_that_only_wanders_about_its_place_is_parked():
     still = log.tracks[0].world_from_box.copy()
     still[:, :3, 3] = wander + np.array([40.0, 2.0, 0.8])
     parked = dataclasses.replace(log.tracks[0], world_from_box=still)
-    np.testing.assert_array_equal(replay(dataclasses.replace(log, tracks=(parked,)), 2).parked, [True, False])
+    np.testing.assert_array_equal(replay(dataclasses.replace(log, tracks=(parked,)), 2).parked, [[True, False]])
 
 
 def test_no_tracks_is_no_traffic():
-    assert replay(dataclasses.replace(make_log(), tracks=())).boxes(jnp.asarray(0)).centre.shape == (0, 2)
+    assert replay(dataclasses.replace(make_log(), tracks=())).at(jnp.asarray(0), jnp.asarray(0)).centre.shape == (0, 2)
 
 
 def test_more_tracks_than_slots_is_named():

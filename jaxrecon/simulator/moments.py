@@ -1,0 +1,81 @@
+"""What happens at a moment: where the ego is on the expert's path, which events befall it, and what metrics need."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxrecon.dynamics import VehicleState, yaw_rate
+from jaxrecon.geometry.transforms import wrap_angle
+from jaxrecon.metrics.closed_loop import Trace
+from jaxrecon.simulator.events import collisions, deviations
+from jaxrecon.simulator.state import Moment, SimulatorParams
+from jaxrecon.simulator.world import World
+
+
+def moment_at(
+    world: World,
+    scene: Int[Array, "*b"],
+    frame: Int[Array, "*b"],
+    vehicle: VehicleState,
+    route: Float[Array, "*b"],
+) -> Moment:
+    """The moment of an ego whose nearest point of the path is found near where it was before.
+
+    Args:
+        world: where.
+        scene: of each environment.
+        frame: log frame; held at the log's last.
+        vehicle: the ego.
+        route: arc length of the path where the ego was before, metres.
+    """
+    frame = jnp.minimum(frame, world.frames[scene] - 1)
+    return Moment(scene, frame, vehicle, world.reference.nearest(scene, vehicle.position, route))
+
+
+def recorded_moment(world: World, scene: Int[Array, "*b"], frame: Int[Array, "*b"]) -> Moment:
+    """The moment at which the log's own car was in a frame."""
+    return Moment(
+        scene=scene,
+        frame=frame,
+        vehicle=world.reference.motion_at(scene, frame),
+        projection=world.reference.recorded_projection(scene, frame),
+    )
+
+
+def heading_error(world: World, moment: Moment) -> Float[Array, "*b"]:
+    """Heading minus the expert's at the nearest point of the path, radians, in [-pi, pi)."""
+    projection = moment.projection
+    expert = world.reference.heading(moment.scene, projection.segment, projection.fraction)
+    return wrap_angle(moment.vehicle.yaw - expert)
+
+
+def events_of(world: World, moment: Moment, params: SimulatorParams) -> Bool[Array, "*b 4"]:
+    """Which of ``EVENTS`` happen."""
+    scene = moment.scene
+    actors = world.traffic.at(scene, moment.frame)
+    hits = collisions(moment.vehicle, actors, world.vehicle.at(scene), world.probes, world.obstacles, scene)
+    error = heading_error(world, moment)
+    strays = deviations(moment.projection.distance, error, params.position_threshold, params.heading_threshold)
+    return jnp.concatenate([hits, strays], axis=-1)
+
+
+def trace_of(
+    world: World,
+    moment: Moment,
+    start_route: Float[Array, "*b"],
+    start_frame: Int[Array, "*b"],
+    elapsed: Int[Array, "*b"],
+) -> Trace:
+    """What metrics need of a moment of a clip."""
+    vehicle, scene, route = moment.vehicle, moment.scene, world.reference.route
+    return Trace(
+        position=vehicle.position,
+        heading=vehicle.yaw,
+        speed=vehicle.speed,
+        acceleration=vehicle.acceleration,
+        lateral_acceleration=vehicle.speed * yaw_rate(vehicle, world.vehicle.wheelbase[scene]),
+        path_distance=moment.projection.distance,
+        path_heading_error=heading_error(world, moment),
+        progress=moment.projection.arc - start_route,
+        expert_progress=route[scene, moment.frame] - route[scene, start_frame],
+        time=elapsed * world.dt,
+    )
