@@ -59,10 +59,10 @@ demo: $(VENV)/.installed-$(JAX)
 	@$(BIN)/python experiments/quickstart.py --out $(OUT) $(ARGS)
 
 test: $(VENV)/.installed-test-$(JAX)
-	$(PYTEST) -n $(WORKERS) -m "not torture"
+	$(PYTEST) -n $(WORKERS) --dist loadfile -m "not torture"
 
 test-fast: $(VENV)/.installed-test-$(JAX)
-	$(PYTEST) -n $(WORKERS) -m "not torture and not slow"
+	$(PYTEST) -n $(WORKERS) --dist loadfile -m "not torture and not slow"
 
 torture: $(VENV)/.installed-test-$(JAX)
 	$(PYTEST) -m torture
