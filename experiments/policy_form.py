@@ -1,111 +1,150 @@
-"""A fitted scene's policy-resolution form, judged as a policy's camera sees it along the recorded path."""
+"""A fitted scene's policy-resolution form: built, distilled, and judged as a policy's camera sees it."""
 
 import dataclasses
 import time
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from benchmark_rows import BenchmarkError
-from jaxtyping import Float
+from jaxtyping import Array, Int
 from rasterizer_drawing import FINER
-from rasterizer_quality import box_filtered, psnr
+from rasterizer_quality import psnr
 
-from jaxrecon.kernels import Arena, prepack
 from jaxrecon.logs import DrivingLog
-from jaxrecon.reconstruct import FitResult
-from jaxrecon.reconstruct.score import enlarge
-from jaxrecon.render import Cameras, RenderConfig, levels_arena, render_arena, scene_arena
-from jaxrecon.scene import Scene, build_levels
+from jaxrecon.reconstruct import FitResult, heldout_frames
+from jaxrecon.reconstruct.distil import DistilConfig, distil
+from jaxrecon.reconstruct.policy_views import Path, draw_path, supersampled
+from jaxrecon.render import Cameras, RasterConfig, RenderConfig, levels_arena, scene_arena
+from jaxrecon.scene import Levels, build_levels
 from jaxrecon.simulator import policy_rig
+from jaxrecon.simulator.cameras import POLICY_RENDER
 
-WIDTH, HEIGHT = 96, 32  # pixels
-POLICY = RenderConfig(antialiased=True, detail=3.5)  # pixels that a merged cell may cover
-MOST_GROWTHS = 8
-TOGETHER = 16  # cameras of a call
+SIZE, TALL = (96, 32), (96, 64)  # pixels of a policy's image: of a wide recording, and of others
+WIDE = 2.2  # a recorded image wider than this many times its height gets the wide one
+ASIDE, TURNED = 1.0, np.deg2rad(3.0)  # metres and radians by which the path's cameras are moved to be judged beside it
+CPU_LOOK = dataclasses.replace(POLICY_RENDER, raster=RasterConfig(pairs_per_camera=20_480))  # room costs time there
+CPU_DISTIL = DistilConfig(steps=200, batch=4, steps_per_call=10, views=128, render=CPU_LOOK)
+DISTIL = {
+    "tiny": DistilConfig(steps=4, batch=2, steps_per_call=2, views=4, render=POLICY_RENDER),
+    "cpu": CPU_DISTIL,
+    "gpu": DistilConfig(steps=800, seconds=12.0, render=POLICY_RENDER),
+}
 
 
-def judge_policy_form(result: FitResult, log: DrivingLog, camera: str) -> dict[str, Any]:
-    """Distance from the exact rendering of ``FINER`` times the pixels along each side, box-filtered.
+@dataclasses.dataclass(frozen=True)
+class PolicyForm:
+    """A scene's form for a policy's cameras.
+
+    Attributes:
+        built: merged by moments.
+        distilled: fitted through the renderer; as built where that was not asked for.
+        build_seconds: that merging took.
+        distil_seconds: that fitting took, with compilation and drawing what it was fitted to; None without it.
+    """
+
+    built: Levels
+    distilled: Levels
+    build_seconds: float
+    distil_seconds: float | None
+
+
+def make_policy_form(
+    result: FitResult, log: DrivingLog, camera: str, config: DistilConfig | None, key: Array
+) -> PolicyForm:
+    """Build a fitted scene's form, and distil it about the path of the frames that were learned from.
 
     Args:
         result: of a fit.
         log: that it was fitted to.
-        camera: the one camera that it was fitted to, whose middle the policy sees.
-
-    Returns:
-        psnr of the policy-resolution form; beside it that of exact rendering at the policy's resolution, plain and
-        antialiased, what the form holds, and what building it took. Decibels from the mean error over all frames.
+        camera: whose middle the policy sees.
+        config: how to distil; None does not.
+        key: of every random choice.
     """
     scene = jax.tree.map(jnp.asarray, result.scene)
     begin = time.perf_counter()
-    levels = build_levels(scene)
-    seconds = time.perf_counter() - begin
-    policy, exact = prepack(levels_arena(levels)), prepack(scene_arena(scene))
-    cameras = path_cameras(result, log, camera)
-    draw = partial(_draw, scene=scene, result=result)
-    truth = box_filtered(draw(exact, finer(cameras), config=RenderConfig(), together=1), FINER)
-    forms = {
-        "": (policy, POLICY),
-        "_exact": (exact, RenderConfig()),
-        "_exact_antialiased": (exact, RenderConfig(antialiased=True)),
-    }
-    figures: dict[str, Any] = {
-        f"psnr{name}": psnr(draw(arena, cameras, config=config, together=TOGETHER), truth)
-        for name, (arena, config) in forms.items()
-    }
-    return figures | {
-        "detail": POLICY.detail,
-        "antialiased": POLICY.antialiased,
-        "splats": int(jnp.sum(scene.gaussians.valid)),
-        "splats_of_all_levels": int(jnp.sum(levels.opacities > 0)),
-        "build_seconds": seconds,
-        "frames": log.frames,
-        "size": f"{WIDTH}x{HEIGHT}",
-    }
+    built = jax.block_until_ready(build_levels(scene))
+    build_seconds, begin = time.perf_counter() - begin, time.perf_counter()
+    if config is None:
+        return PolicyForm(built, built, build_seconds, None)
+    learned = policy_path(result, log, camera).take(np.flatnonzero(~result.views.heldout[: log.frames]))
+    distilled = jax.block_until_ready(distil(built, scene, learned, key, config))
+    return PolicyForm(built, distilled, build_seconds, time.perf_counter() - begin)
 
 
-def path_cameras(result: FitResult, log: DrivingLog, camera: str) -> Cameras:
-    """The policy's camera in every frame, where the fit has the car."""
-    poses = jnp.asarray(result.views.world_from_camera[: log.frames])
-    rig = policy_rig(log, WIDTH, HEIGHT, [camera])
-    return Cameras(poses, jnp.tile(rig.intrinsics, (log.frames, 1)), WIDTH, HEIGHT)
+def judge_policy_form(
+    form: PolicyForm,
+    result: FitResult,
+    log: DrivingLog,
+    camera: str,
+    frames: Int[np.ndarray, " n"],
+    exact: bool = False,
+) -> dict[str, Any]:
+    """Distance from the exact rendering of ``FINER`` times the pixels along each side, box-filtered.
 
+    Args:
+        form: of the scene.
+        result: of the fit.
+        log: that it was fitted to.
+        camera: whose middle the policy sees.
+        frames: in which it is judged, actors where they are then.
+        exact: judge exact rendering at the policy's resolution too, plain and antialiased.
 
-def finer(cameras: Cameras) -> Cameras:
-    """The same fields of view in ``FINER`` times the pixels along each side."""
-    size = {"width": FINER * cameras.width, "height": FINER * cameras.height}
-    return dataclasses.replace(cameras, intrinsics=FINER * cameras.intrinsics, **size)
-
-
-def _draw(
-    arena: Arena, cameras: Cameras, *, scene: Scene, result: FitResult, config: RenderConfig, together: int
-) -> Float[np.ndarray, "camera height width 3"]:
-    """Colours of a form of a scene in every frame, as a camera would hold them, some frames in a call.
-
-    Raises:
-        BenchmarkError: if they need more room than is sensible.
+    Returns:
+        psnr of the distilled form in the fit's poses, likewise as it was built and of the others; each also
+        ``_beside``: ``ASIDE`` to either side and ``TURNED``, and ``_heldout``: of the frames alone that were; what the
+        form holds, and what making it took. Decibels from the mean error over all frames.
     """
-    count = cameras.intrinsics.shape[0]
-    together, images = min(together, count), []
-    for first in range(0, count, together):
-        index = np.minimum(first + np.arange(together), count - 1)
-        part = dataclasses.replace(
-            cameras, world_from_camera=cameras.world_from_camera[index], intrinsics=cameras.intrinsics[index]
-        )
-        actors = jnp.asarray(result.views.world_from_actor[index]), jnp.asarray(result.views.actor_valid[index])
-        for _ in range(MOST_GROWTHS):
-            drawn = _render(arena, scene, part, *actors, config=config)
-            if not bool(drawn.overflow.any()):
-                break
-            # The cameras of a call share their room.
-            config = enlarge(config, max(1.3, 1.3 * float(drawn.pairs.mean()) / config.raster.pairs_per_camera))
-        else:
-            raise BenchmarkError(f"images still lack splats at {config.raster.pairs_per_camera} pairs a camera")
-        images.append(np.clip(np.asarray(drawn.rgb)[: count - first], 0, 1))
-    return np.concatenate(images)
+    scene = jax.tree.map(jnp.asarray, result.scene)
+    forms = {
+        "": (levels_arena(form.distilled), POLICY_RENDER),
+        "_undistilled": (levels_arena(form.built), POLICY_RENDER),
+    }
+    if exact:
+        own = scene_arena(scene)
+        forms |= {"_exact": (own, RenderConfig()), "_exact_antialiased": (own, RenderConfig(antialiased=True))}
+    path, unseen = policy_path(result, log, camera).take(frames), heldout_frames(log.frames)[frames]
+    figures: dict[str, Any] = {}
+    for place, there in (("", path), ("_beside", beside(path))):
+        truth = np.asarray(supersampled(scene, there, FINER))
+        for name, (arena, config) in forms.items():
+            drawn = np.asarray(draw_path(arena, scene, there, config))
+            figures[f"psnr{place}{name}"] = psnr(drawn, truth)
+            if unseen.any():
+                figures[f"psnr{place}{name}_heldout"] = psnr(drawn[unseen], truth[unseen])
+    return figures | {
+        "detail": POLICY_RENDER.detail,
+        "antialiased": POLICY_RENDER.antialiased,
+        "splats": int(jnp.sum(scene.gaussians.valid)),
+        "splats_of_all_levels": int(jnp.sum(form.built.opacities > 0)),
+        "build_seconds": form.build_seconds,
+        "distil_seconds": form.distil_seconds,
+        "frames": len(frames),
+        "size": f"{path.cameras.width}x{path.cameras.height}",
+    }
 
 
-_render = partial(jax.jit, static_argnames="config")(render_arena)
+def policy_path(result: FitResult, log: DrivingLog, camera: str) -> Path:
+    """The policy's camera in every frame, where the fit has the car, and the actors where it has them."""
+    recorded = log.camera(camera).size
+    width, height = SIZE if recorded[0] > WIDE * recorded[1] else TALL
+    rig = policy_rig(log, width, height, [camera])
+    # Views are those of one camera after the other; frames are the log's.
+    first = log.frames * _place(result, log, camera)
+    poses = jnp.asarray(result.views.world_from_camera[first : first + log.frames])
+    cameras = Cameras(poses, jnp.tile(rig.intrinsics, (log.frames, 1)), width, height)
+    return Path(cameras, jnp.asarray(result.views.world_from_actor), jnp.asarray(result.views.actor_valid))
+
+
+def beside(path: Path) -> Path:
+    """The same moments beside the path: every other one to the left, turned left and right by turns of two."""
+    moment = jnp.arange(path.moments)
+    side = jnp.where(moment % 2 == 0, ASIDE, -ASIDE)
+    yaw = jnp.where(moment // 2 % 2 == 0, TURNED, -TURNED)
+    return path.moved(side, jnp.zeros_like(side), yaw)
+
+
+def _place(result: FitResult, log: DrivingLog, camera: str) -> int:
+    """Which of the fitted cameras it is."""
+    several = len(result.views.frame) > log.frames
+    return [stream.name for stream in log.cameras].index(camera) if several else 0

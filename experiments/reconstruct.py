@@ -3,10 +3,11 @@
     python experiments/reconstruct.py --log path/to/kitti/drive --out outputs/drive
     python experiments/reconstruct.py --log street:3 --out outputs/street --seconds 30 --export ply spz
 
-Writes into the folder: `scene` (opens with `jaxrecon.scene.load_scene`), `support` (what recorded views say of each of
-its Gaussians), `fitted.npz` (corrected poses, exposure), `sheet.png` (recorded, rendered, error, depth, confidence),
-`certificate.html` (how far from the path it can be trusted), `metrics.json`, and what --export asks for. Ctrl-C keeps
-what was reached; the same command then goes on.
+Writes into the folder: `scene` (opens with `jaxrecon.scene.load_scene`; its form for a policy's small images, which is
+distilled through the renderer, with `load_levels`), `support` (what recorded views say of each of its Gaussians),
+`fitted.npz` (corrected poses, exposure), `sheet.png` (recorded, rendered, error, depth, confidence), `certificate.html`
+(how far from the path it can be trusted), `metrics.json`, and what --export asks for. Ctrl-C keeps what was reached;
+the same command then goes on.
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ import numpy as np
 import tyro
 from fitted_drawing import FittedDrawing
 from image_quality import perceptual_weights
+from policy_form import DISTIL, judge_policy_form, make_policy_form
 from reconstruct_presets import PRESETS, Preset, fit_config
 from reconstruction_measures import Trust, certify_fit, measure, truths_of
 from runs import Run, RunError, write_text
@@ -31,9 +33,12 @@ from stages import fingerprint, first_camera, open_log, street_seed
 import jaxrecon
 from jaxrecon import reconstruct, street, viz
 from jaxrecon.logs import CameraStream, DrivingLog, LogError, read_log, write_log
-from jaxrecon.scene import SceneError, load_scene, save_scene, write_parts, write_spz
+from jaxrecon.reconstruct.distil import DistilConfig
+from jaxrecon.scene import Levels, SceneError, load_scene, save_scene, write_parts, write_spz
+from jaxrecon.scene.levels import DEFAULT_LEVELS
 from jaxrecon.storage import StorageError
 
+MOST_JUDGED = 16  # frames in which the policy-resolution form is judged
 UNLIMITED = 1_000_000_000  # steps, where only seconds count
 ALL = "all"
 EXPORTED = {"ply": "parts", "spz": "scene.spz"}
@@ -52,6 +57,9 @@ class Reconstruct:
         width: of the images while fitting, pixels; the preset says by default.
         seconds: of fitting, compilation not counted. This and `steps` replace the preset's budget.
         steps: of fitting.
+        distil: fit the policy-resolution form through the renderer too, or keep it as it is merged; `auto` does where
+            the preset is not `cpu`, where it takes minutes.
+        distil_seconds: most seconds of its gradient steps, compilation not counted; the preset says by default.
         seed: of every random choice.
         export: `ply` writes the background and each actor for other tools, `spz` the first moment for viewers.
     """
@@ -63,8 +71,31 @@ class Reconstruct:
     width: int | None = None
     seconds: float | None = None
     steps: int | None = None
+    distil: Literal["auto", "on", "off"] = "auto"
+    distil_seconds: float | None = None
     seed: int = 0
     export: tuple[Literal["ply", "spz"], ...] = ()
+
+    @property
+    def machine(self) -> str:
+        """Name of the preset."""
+        automatic = "cpu" if jax.default_backend() == "cpu" else "gpu"
+        return automatic if self.preset == "auto" else self.preset
+
+    @property
+    def distilling(self) -> DistilConfig | None:
+        """How the policy-resolution form is distilled; None: it is not.
+
+        Raises:
+            RunError: a flag's value is out of range.
+        """
+        if self.distil == "off" or (self.distil == "auto" and self.machine == "cpu"):
+            return None
+        changes = {} if self.distil_seconds is None else {"seconds": self.distil_seconds}
+        try:
+            return dataclasses.replace(DISTIL[self.machine], **changes)
+        except ValueError as error:
+            raise RunError(f"--distil-seconds: {error}") from error
 
     @property
     def chosen(self) -> Preset:
@@ -73,8 +104,7 @@ class Reconstruct:
         Raises:
             RunError: a flag's value is out of range.
         """
-        automatic = "cpu" if jax.default_backend() == "cpu" else "gpu"
-        preset = PRESETS[automatic if self.preset == "auto" else self.preset]
+        preset = PRESETS[self.machine]
         changes: dict[str, Any] = {} if self.width is None else {"width": self.width}
         if self.seconds is not None or self.steps is not None:
             changes |= {"seconds": self.seconds, "steps": UNLIMITED if self.steps is None else self.steps}
@@ -88,6 +118,7 @@ def main(config: Reconstruct) -> dict[str, Any]:
     """Rebuild the drive unless that is done, and return the metrics."""
     preset, seed = config.chosen, street_seed(config.log)
     identity = {"log": config.log, "camera": config.camera, "seed": config.seed, **dataclasses.asdict(preset)}
+    identity["distil"] = None if config.distilling is None else dataclasses.asdict(config.distilling)
     run = Run(config.out, identity)
     finished = run.folder / "metrics.json"
     metrics = json.loads(finished.read_text(encoding="utf-8")) if finished.exists() else None
@@ -157,7 +188,10 @@ def _write(
     truths = truths_of(unseen, camera, world, views)
     metrics = measure(result, log, camera, fitting.render, truths, perceptual_weights())
     note = {"log": log.name, "camera": config.camera or camera.name, **dataclasses.asdict(result.report)}
-    metrics["scene_hash"] = save_scene(result.scene, folder / "scene", note, overwrite=True)
+    # Who interrupts a fit does not wait for its form to be fitted.
+    form = (DEFAULT_LEVELS, None) if result.report.interrupted else _policy_form(result, log, camera, config)
+    levels, metrics["policy_form"] = form
+    metrics["scene_hash"] = save_scene(result.scene, folder / "scene", note, overwrite=True, levels=levels)
     arrays = {name: getattr(views, name) for name in ("world_from_camera", "intrinsics", "frame", "world_from_actor")}
     arrays |= {"actor_valid": views.actor_valid, **vars(result.exposure)}
     np.savez(folder / "fitted.npz", **{name: np.asarray(leaf) for name, leaf in arrays.items()})
@@ -170,6 +204,17 @@ def _write(
     metrics |= {"log": {"name": log.name, "frames": log.frames, "source": config.log}, "camera": note["camera"]}
     metrics |= {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "jaxrecon": jaxrecon.__version__}
     return _without_nan({**metrics, "config": dataclasses.asdict(fitting)})
+
+
+def _policy_form(
+    result: reconstruct.FitResult, log: DrivingLog, camera: CameraStream, config: Reconstruct
+) -> tuple[Levels, dict[str, Any]]:
+    """The form that policies see, and how close it is to the scene."""
+    form = make_policy_form(result, log, camera.name, config.distilling, jax.random.key(config.seed))
+    heldout = np.flatnonzero(reconstruct.heldout_frames(log.frames))
+    judged = heldout if len(heldout) else np.arange(log.frames)
+    some = judged[np.linspace(0, len(judged) - 1, min(len(judged), MOST_JUDGED)).round().astype(int)]
+    return form.distilled, judge_policy_form(form, result, log, camera.name, some)
 
 
 def _draw(result: reconstruct.FitResult, drawing: FittedDrawing, trust: Trust, folder: pathlib.Path) -> None:
@@ -209,6 +254,11 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _announce_form(form: dict[str, Any]) -> None:
+    before = "" if form["distil_seconds"] is None else f", {form['psnr_undistilled']:.2f} dB before it was distilled"
+    print(f"policy form at {form['size']}: {form['psnr']:.2f} dB from the exact scene{before}")
+
+
 def _announce(metrics: dict[str, Any], folder: pathlib.Path) -> dict[str, Any]:
     for name, figures in {"held out": metrics["heldout"], **metrics["lateral"]}.items():
         told = [f"{key} {value:.3f}" for key, value in figures.items() if isinstance(value, float)]
@@ -217,6 +267,8 @@ def _announce(metrics: dict[str, Any], folder: pathlib.Path) -> dict[str, Any]:
         f"{metrics['gaussians']} Gaussians, {metrics['steps']} steps in {metrics['seconds']:.1f} s, beside "
         f"{metrics['seconds_compile']:.1f} s of compilation, on {metrics['device']}"
     )
+    if (form := metrics["policy_form"]) is not None:
+        _announce_form(form)
     print(f"results: {folder / 'metrics.json'}, certificate.html, sheet.png")
     if metrics["interrupted"]:
         print("that is what was reached; the same command goes on from there")

@@ -10,7 +10,7 @@ import numpy as np
 from benchmark_rows import BenchmarkError, make_row
 from gsplat_fit import GsplatFitError
 from image_quality import perceptual_weights, quality
-from policy_form import judge_policy_form
+from policy_form import DISTIL, judge_policy_form, make_policy_form
 from reconstruct_presets import Preset, fit_config
 from reconstruction_drives import (
     CURVE_FROM,
@@ -154,7 +154,10 @@ class ReconstructionBench:
 
     def _policy_form(self, name: str) -> Row:
         rebuilt = self._full_kitti0013()
-        figures = judge_policy_form(rebuilt.result, rebuilt.drive.log, CAMERA)
+        log = rebuilt.drive.log
+        config = DISTIL["tiny" if self.scale.name == "tiny" else "gpu"]
+        form = make_policy_form(rebuilt.result, log, CAMERA, config, jax.random.key(self.seed))
+        figures = judge_policy_form(form, rebuilt.result, log, CAMERA, np.arange(log.frames), exact=True)
         return make_row(name, figures.pop("psnr"), "dB", figures)
 
     def _ablation(self, part: str, name: str) -> Row:

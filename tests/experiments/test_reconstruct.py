@@ -6,13 +6,14 @@ import pathlib
 import imageio.v2 as imageio
 import numpy as np
 import pytest
+from policy_form import DISTIL
 from reconstruct import Reconstruct, main
 from reconstruct_presets import PRESETS
 from runs import RunError
 
 from jaxrecon.logs import LogError, write_log
-from jaxrecon.reconstruct import load_support
-from jaxrecon.scene import load_scene, read_parts, read_spz
+from jaxrecon.reconstruct import heldout_frames, load_support
+from jaxrecon.scene import build_levels, load_levels, load_scene, read_parts, read_spz
 from jaxrecon.storage import MANIFEST
 
 
@@ -74,6 +75,27 @@ def test_results_open_again(finished):
     }  # fmt: skip
 
 
+def test_the_saved_form_is_the_distilled_one_and_is_judged_beside_the_built_one(finished):
+    config, metrics = finished
+    scene, _ = load_scene(config.out / "scene")
+    saved, built = load_levels(config.out / "scene"), build_levels(scene)
+    np.testing.assert_array_equal(saved.cell, built.cell)
+    assert np.abs(saved.sh - built.sh).max() > 1e-4, "distilled"
+    told = metrics["policy_form"]
+    assert told["psnr"] != told["psnr_undistilled"] and told["psnr_beside"] != told["psnr_beside_undistilled"]
+    assert told["build_seconds"] > 0 and told["distil_seconds"] > 0 and told["size"] == "96x64"
+    assert told["frames"] == len(heldout_frames(12).nonzero()[0]), "as many as are held out"
+
+
+def test_distilling_can_be_switched_off_and_bounded():
+    assert Reconstruct(preset="gpu", distil="off").distilling is None
+    assert Reconstruct(preset="cpu").distilling is None and Reconstruct(preset="cpu", distil="on").distilling
+    assert Reconstruct(preset="gpu").distilling == DISTIL["gpu"]
+    assert Reconstruct(preset="gpu", distil_seconds=3.0).distilling.seconds == 3
+    with pytest.raises(RunError, match=r"--distil-seconds: DistilConfig\.seconds is -1\.0"):
+        _ = Reconstruct(preset="gpu", distil_seconds=-1.0).distilling
+
+
 def test_a_second_run_fits_nothing_and_another_one_is_refused(finished, recording, capsys):
     config, metrics = finished
     before = _state(config.out)
@@ -114,7 +136,7 @@ def test_what_an_interrupt_left_is_gone_on_from(finished, recording, tmp_path, m
     monkeypatch.setattr("tqdm.tqdm", Bar)
     config = Reconstruct(log=recording, out=tmp_path / "run", preset="tiny")
     reached = main(config)
-    assert reached["interrupted"] and reached["steps"] == 5
+    assert reached["interrupted"] and reached["steps"] == 5 and reached["policy_form"] is None
     assert (config.out / "checkpoint" / MANIFEST).exists() and load_scene(config.out / "scene")
     assert "stopped after 5 steps" in capsys.readouterr().out
     metrics = main(config)

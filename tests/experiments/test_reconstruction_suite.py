@@ -89,7 +89,9 @@ def test_streets_are_judged_by_their_ray_caster_and_a_cpu_fits_the_demo(measure)
 def test_the_policy_form_and_the_lack_of_actors_are_measured(measure):
     rows = measure("policy_form_psnr_kitti0013", "ablation_no_actors")
     form = rows["policy_form_psnr_kitti0013"]
-    assert form["value"] > 20 and form["quality"]["psnr_exact"] > 20 and form["quality"]["size"] == "96x32"
+    assert form["value"] > 20 and form["quality"]["psnr_exact"] > 20 and form["quality"]["size"] == "96x64"
+    beside = {"psnr_undistilled", "psnr_heldout", "psnr_beside", "psnr_beside_undistilled"}
+    assert beside <= form["quality"].keys() and form["quality"]["distil_seconds"] > 0
     row = rows["ablation_no_actors"]
     assert np.isfinite(row["value"]) and row["quality"]["psnr_actors"] > 5, "boxes bound actors without a model too"
 
