@@ -3,6 +3,7 @@
     python experiments/benchmark.py rasterizer --peer gsplat --json benchmarks/rasterizer-h100.json
     python experiments/benchmark.py rasterizer --rows fwd_1024x96x64_30k_exact --repeats 5
     python experiments/benchmark.py reconstruction --peer gsplat --json benchmarks/reconstruction-h100.json
+    python experiments/benchmark.py simulator --peer waymax --json benchmarks/simulator-h100.json
 
 Peers run in the same invocation, on the same inputs. Rows that need another device than there is are skipped, with a
 printed line.
@@ -22,11 +23,14 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 import rasterizer_suite
 import reconstruction_specs
 import reconstruction_suite
+import simulator_specs
+import simulator_suite
 import tyro
 from benchmark_rows import BenchmarkError, format_row, read_rows, table, write_rows
 from gsplat_peer import GsplatPeer
 from rasterizer_drawing import Look
 from reconstruction_peer import GsplatTrainer
+from waymax_peer import find_waymax
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,20 +38,21 @@ class Benchmark:
     """What to measure.
 
     Attributes:
-        suite: which rows: `rasterizer` or `reconstruction`.
+        suite: which rows: `rasterizer`, `reconstruction` or `simulator`.
         json: file to write the rows to; with --rows, rows of that file that are not measured now stay.
         rows: names of the rows to measure; all of the suite by default.
-        peer: what to compare with.
+        peer: what to compare with: gsplat, or waymax, which the simulator's rows without cameras can be compared with.
         repeats: timed calls, of which the median counts; fewer of calls that take long.
         backend: as `kernels.rasterize` takes it.
         detail: pixels that a merged cell may cover, in the rasterizer's rows of the policy-resolution form.
-        scale: of the reconstruction suite; `tiny` shows in minutes on a CPU that it runs, and its figures say no more.
+        scale: of the reconstruction's and simulator's suites; `tiny` shows in minutes on a CPU that they run, and its
+            figures say no more.
     """
 
     suite: Annotated[str, tyro.conf.Positional]
     json: pathlib.Path | None = None
     rows: tuple[str, ...] = ()
-    peer: Literal["none", "gsplat"] = "none"
+    peer: Literal["none", "gsplat", "waymax"] = "none"
     repeats: int = 20
     backend: str = "auto"
     detail: float = rasterizer_suite.POLICY_DETAIL
@@ -66,7 +71,12 @@ def _reconstruction(config: Benchmark, peer: GsplatPeer | None) -> dict[str, Cal
     return reconstruction_suite.ReconstructionBench(scale, trainer).measurements
 
 
-SUITES = {"rasterizer": _rasterizer, "reconstruction": _reconstruction}
+def _simulator(config: Benchmark, peer: GsplatPeer | None) -> dict[str, Callable[[], dict[str, Any] | None]]:
+    other = find_waymax() if config.peer == "waymax" else None
+    return simulator_suite.SimulatorBench(simulator_specs.SCALES[config.scale], other).measurements
+
+
+SUITES = {"rasterizer": _rasterizer, "reconstruction": _reconstruction, "simulator": _simulator}
 
 
 def main(config: Benchmark) -> list[dict[str, Any]]:

@@ -60,8 +60,13 @@ class Simulator:
             params: start distribution and thresholds.
             draw: whether to draw frames; the configuration says by default.
         """
-        keys = jax.random.split(key, environments)
-        start = self.draw_starts(_episode_keys(keys, jnp.zeros(environments, jnp.int32)), params)
+        return self.reset_from(jax.random.split(key, environments), params, draw)
+
+    def reset_from(
+        self, keys: Key[Array, " env"], params: SimulatorParams, draw: bool | None = None
+    ) -> tuple[State, Observation]:
+        """The same for environments with given keys, each of which determines every start of its own."""
+        start = self.draw_starts(_episode_keys(keys, jnp.zeros(keys.shape[0], jnp.int32)), params)
         return self._begin(keys, start, params, draw)
 
     def reset_at(
@@ -115,7 +120,7 @@ class Simulator:
         Args:
             state: of all environments.
             action: anchor indices (lateral, longitudinal), or (acceleration m/s2, steering rad), as configured. Indices
-                outside the anchors and values that are not finite are replaced and counted in the state.
+                outside the anchors and values that are not finite are clamped and counted in the state.
             params: weights, thresholds and start distribution.
             draw: whether to draw frames; the configuration says by default.
             auto_reset: whether an ended clip is followed by another.

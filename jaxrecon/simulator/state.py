@@ -99,7 +99,7 @@ class State:
         key: (env,) each environment's own random key; never changes.
         episode: (env,) int32, how many clips this environment has started before.
         unperturbed: (env,) bool, the drawn start broke a rule or hit something, so the recorded pose was taken.
-        corrected_actions: (env,) int32, how many actions were not finite, or no anchor's index, and were replaced.
+        corrected_actions: (env,) int32, how many actions were not finite, or no anchor's index, and were clamped.
     """
 
     scene: Int[Array, " env"]

@@ -202,11 +202,14 @@ def test_bad_actions_are_corrected_and_counted(simulator, build, step, reset_at)
     assert state.corrected_actions.tolist() == [1, 0, 1]
     continuous = build(SimulatorConfig(action="continuous"))
     state, _ = reset_at(continuous, [0, 0, 0])
-    bad = jnp.asarray([[jnp.nan, 0.0], [0.0, jnp.inf], [0.0, 0.0]])
+    bad = jnp.asarray([[jnp.nan, 0.0], [0.0, jnp.inf], [-jnp.inf, 0.0]])
     for _ in range(3):
         state, result = step(continuous, state, bad, PARAMS, draw=False, auto_reset=False)
-    assert state.corrected_actions.tolist() == [3, 3, 0]
-    np.testing.assert_allclose(result.trace.position, [[3.0, 0.0]] * 3, atol=1e-3)
+    assert state.corrected_actions.tolist() == [3, 3, 3]
+    # Steering turns by at most 0.1 rad a step, braking takes 0.8 m/s a step off 10 m/s.
+    np.testing.assert_allclose(state.vehicle.steering, [0.0, 0.3, 0.0], atol=1e-5)
+    np.testing.assert_allclose(result.trace.speed, [10.0, 10.0, 7.6], atol=1e-3)
+    np.testing.assert_allclose(result.trace.position[0], [3.0, 0.0], atol=1e-3)
 
 
 def test_bad_use_is_named(simulator, build):

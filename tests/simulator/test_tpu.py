@@ -5,6 +5,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 COMPILE = """
 import dataclasses
 import sys
@@ -43,6 +45,7 @@ print(f"{device.device_kind}; calls the kernel: {'tpu_custom_call' in lowered.as
 """
 
 
+@pytest.mark.slow
 def test_the_step_compiles_for_a_tpu_that_is_not_here():
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     environment |= {
