@@ -13,8 +13,13 @@ if not any(pathlib.Path(device).exists() for device in ("/dev/nvidiactl", "/dev/
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS]).strip()
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
+
+# An example may compile a program, and a busy machine takes its time: neither is a fault of what is tested.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 _hook = install_import_hook("jaxrecon", "shape_checks.check_functions")
 

@@ -40,6 +40,7 @@ def measure(stereo, tmp_path, monkeypatch, stand_in_trainer):
     return measured
 
 
+@pytest.mark.slow
 def test_rows_of_one_fit_agree_and_stand_beside_the_peer(measure):
     rows = measure(*KITTI_0013_ROWS, "ablation_no_lidar", peer="gsplat")
     assert list(rows) == [*KITTI_0013_ROWS, "ablation_no_lidar"]

@@ -44,6 +44,7 @@ def test_rows_of_the_issue_are_there_and_skipped_on_a_cpu(capsys):
     assert "[camera_1024x1x96x64] skipped: it is measured on a GPU" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_rows_without_cameras(measure, capsys):
     rows = measure("cpu_state_only_32", "million_steps", peer="waymax")
     speed, million = rows["cpu_state_only_32"], rows["million_steps"]
