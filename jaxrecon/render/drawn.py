@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxrecon.kernels import Arena
 from jaxrecon.kernels.selection import chosen_clusters, clusters_in_view
-from jaxrecon.render.render import Cameras, _views
+from jaxrecon.render.render import Cameras, views_of
 
 
 @partial(jax.jit, static_argnames="detail")
@@ -33,5 +33,5 @@ def clusters_drawn(
     """
     if arena.clusters is None:
         raise ValueError("clusters_drawn got an arena without levels of detail; make it with levels_arena")
-    views = _views(world_from_actor.shape[1], cameras, world_from_actor, actor_valid)
+    views = views_of(world_from_actor.shape[1], cameras, world_from_actor, actor_valid)
     return chosen_clusters(arena.clusters, views, jnp.float32(detail)) & clusters_in_view(arena.clusters, views)

@@ -123,7 +123,7 @@ def render_arena(
     Raises:
         ValueError: if the number of actor poses is not the scene's number of actors.
     """
-    views = _views(scene.actors, cameras, world_from_actor, actor_valid)
+    views = views_of(scene.actors, cameras, world_from_actor, actor_valid)
     return _over_sky(_rasterized(arena, views, config), cameras, partial(sky_colour, scene.sky), config)
 
 
@@ -147,7 +147,7 @@ def render_scenes(
         actor_valid: actors to draw.
         config: backend and capacities.
     """
-    views = _views(world_from_actor.shape[1], cameras, world_from_actor, actor_valid)
+    views = views_of(world_from_actor.shape[1], cameras, world_from_actor, actor_valid)
     if arena.scene_start is not None:
         views = dataclasses.replace(views, scene=scene)
     return _over_sky(_rasterized(arena, views, config), cameras, partial(sky_colours, skies, scene), config)
@@ -189,7 +189,23 @@ def _over_sky(raster: Raster, cameras: Cameras, sky: Callable[[Array], Array], c
     return Rendering(rgb=rgb, depth=raster.depth, alpha=raster.alpha, overflow=raster.overflow, pairs=raster.pairs)
 
 
-def _views(actors: int, cameras: Cameras, world_from_actor: Array | None, actor_valid: Array | None) -> Views:
+def views_of(
+    actors: int,
+    cameras: Cameras,
+    world_from_actor: Float[Array, "camera actor 4 4"] | None,
+    actor_valid: Bool[Array, "camera actor"] | None,
+) -> Views:
+    """Cameras and the poses of all groups of Gaussians, the static world first, as the rasterizer takes them.
+
+    Args:
+        actors: of the scene.
+        cameras: where from.
+        world_from_actor: as ``render`` takes it.
+        actor_valid: likewise.
+
+    Raises:
+        ValueError: if the number of actor poses is not the scene's number of actors.
+    """
     count = cameras.world_from_camera.shape[0]
     camera_from_world = inverse(cameras.world_from_camera)
     if world_from_actor is None:
