@@ -28,7 +28,7 @@ CPU_DISTIL = DistilConfig(steps=200, batch=4, steps_per_call=10, views=128, rend
 DISTIL = {
     "tiny": DistilConfig(steps=4, batch=2, steps_per_call=2, views=4, render=POLICY_RENDER),
     "cpu": CPU_DISTIL,
-    "gpu": DistilConfig(steps=800, seconds=12.0, render=POLICY_RENDER),
+    "gpu": DistilConfig(steps=2000, seconds=25.0, render=POLICY_RENDER),
 }
 
 
@@ -68,6 +68,7 @@ def make_policy_form(
     if config is None:
         return PolicyForm(built, built, build_seconds, None)
     learned = policy_path(result, log, camera).take(np.flatnonzero(~result.views.heldout[: log.frames]))
+    config = dataclasses.replace(config, finer=finer_of(result, learned))
     distilled = jax.block_until_ready(distil(built, scene, learned, key, config))
     return PolicyForm(built, distilled, build_seconds, time.perf_counter() - begin)
 
@@ -80,7 +81,7 @@ def judge_policy_form(
     frames: Int[np.ndarray, " n"],
     exact: bool = False,
 ) -> dict[str, Any]:
-    """Distance from the exact rendering of ``FINER`` times the pixels along each side, box-filtered.
+    """Distance from the exact rendering at ``finer_of`` times the pixels along each side, box-filtered.
 
     Args:
         form: of the scene.
@@ -104,9 +105,10 @@ def judge_policy_form(
         own = scene_arena(scene)
         forms |= {"_exact": (own, RenderConfig()), "_exact_antialiased": (own, RenderConfig(antialiased=True))}
     path, unseen = policy_path(result, log, camera).take(frames), heldout_frames(log.frames)[frames]
+    finer = finer_of(result, path)
     figures: dict[str, Any] = {}
     for place, there in (("", path), ("_beside", beside(path))):
-        truth = np.asarray(supersampled(scene, there, FINER))
+        truth = np.asarray(supersampled(scene, there, finer))
         for name, (arena, config) in forms.items():
             drawn = np.asarray(draw_path(arena, scene, there, config))
             figures[f"psnr{place}{name}"] = psnr(drawn, truth)
@@ -120,6 +122,7 @@ def judge_policy_form(
         "build_seconds": form.build_seconds,
         "distil_seconds": form.distil_seconds,
         "frames": len(frames),
+        "finer": finer,
         "size": f"{path.cameras.width}x{path.cameras.height}",
     }
 
@@ -134,6 +137,14 @@ def policy_path(result: FitResult, log: DrivingLog, camera: str) -> Path:
     poses = jnp.asarray(result.views.world_from_camera[first : first + log.frames])
     cameras = Cameras(poses, jnp.tile(rig.intrinsics, (log.frames, 1)), width, height)
     return Path(cameras, jnp.asarray(result.views.world_from_actor), jnp.asarray(result.views.actor_valid))
+
+
+def finer_of(result: FitResult, path: Path) -> int:
+    """Pixels along a policy's pixel that its truth is drawn with: at least those of the images that were fitted.
+
+    Drawn with fewer, Gaussians that were fitted at that size are widened, and show a haze that no camera saw.
+    """
+    return max(FINER, -(-result.views.size[0] // path.cameras.width))
 
 
 def beside(path: Path) -> Path:

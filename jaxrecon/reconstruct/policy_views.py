@@ -108,8 +108,12 @@ def supersampled(
 
 
 def with_room(config: RenderConfig, pairs: float) -> RenderConfig:
-    """The same renderer with room for so many pairs a camera and some more; more than before in any case."""
-    return enlarge(config, max(_HEADROOM, _HEADROOM * pairs / config.raster.pairs_per_camera))
+    """The same renderer with room for so many pairs a camera and some more; more than before in any case.
+
+    Rooms are powers of two, so that paths that need about as much share what is compiled.
+    """
+    wanted = _HEADROOM * max(pairs, config.raster.pairs_per_camera)
+    return enlarge(config, 2.0 ** np.ceil(np.log2(wanted)) / config.raster.pairs_per_camera)
 
 
 def draw_moments(arena: Arena, scene: Scene, path: Path, config: RenderConfig) -> Rendering:

@@ -36,7 +36,7 @@ def blend_matrix(places: Float[np.ndarray, "n 3"], group: Int[np.ndarray, " n"],
     columns, shares = [], []
     for first in range(0, len(places), ROWS):
         some = slice(first, first + ROWS)
-        near = tree.query(np.column_stack([places[some], apart * group[some]]), k=k)[1].reshape(-1, k)
+        near = tree.query(np.column_stack([places[some], apart * group[some]]), k=k, workers=-1)[1].reshape(-1, k)
         offset = places[some, None] - gaussians.means[near]
         falloff = np.zeros(near.shape)
         for i in range(3):

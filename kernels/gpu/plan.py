@@ -9,7 +9,7 @@ from jaxrecon.kernels.raster import RasterConfig
 SIDE = 8  # pixels of a tile's side; a thread draws a pixel
 REGION = (4, 8)  # tiles across and down that share a list
 WORD = 32  # pairs; capacities are a multiple
-FEWEST_DEPTH_BITS = 12
+FEWEST_DEPTH_BITS, MOST_DEPTH_BITS = 12, 25  # of a sort key; the kernels tell no more depths apart
 FEW_CAMERAS, RUN_OF_FEW, RUN_OF_MANY = 4, 2, 128
 MOST_PAIRS = 280_000_000  # drawn at once; each takes 24 bytes
 
@@ -66,8 +66,8 @@ class Plan:
 
     @property
     def depth_bits(self) -> int:
-        """Bits of a sort key that the region leaves; the greatest region number marks unused room."""
-        return 32 - (self.cameras * self.regions).bit_length()
+        """Bits of a sort key that hold the depth: what the region leaves, whose greatest number marks unused room."""
+        return min(32 - (self.cameras * self.regions).bit_length(), MOST_DEPTH_BITS)
 
     @property
     def program(self) -> Program:

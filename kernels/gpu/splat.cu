@@ -153,6 +153,7 @@ struct Ellipse {
 // Depth as DEPTH_BITS bits that keep its order: up to 416 m take all but a sixteenth of the range, finest near the
 // camera. What falls into one value is put in order by `order`.
 __device__ __forceinline__ unsigned depth_key(float depth) {
+    static_assert(DEPTH_BITS >= 4 && DEPTH_BITS <= 25, "a shift below must not be negative");
     const unsigned steps = __float_as_uint(depth + 32.0f) - __float_as_uint(32.0f), fine = 15u << 21;
     if (steps < fine) return steps >> (25 - DEPTH_BITS);
     return (15u << (DEPTH_BITS - 4)) + min((steps - fine) >> (32 - DEPTH_BITS), (1u << (DEPTH_BITS - 4)) - 1u);

@@ -11,6 +11,8 @@ import pytest
 from jaxrecon.kernels import RasterConfig, rasterize
 from jaxrecon.kernels.gpu import launch, nvrtc
 from jaxrecon.kernels.gpu import plan as planning
+from jaxrecon.kernels.gpu.lists import emit_pairs
+from jaxrecon.kernels.gpu.packing import pack
 
 RUN = launch.Program.run
 KERNEL_NAME = re.compile(r"\{name = \\22(\w+)\\22, kernel_type")  # as MLIR prints quotes
@@ -92,6 +94,18 @@ def test_with_too_little_room_the_first_cameras_are_whole(views, cloud):
     assert np.asarray(raster.overflow).tolist() == [False, False, True, True]
     np.testing.assert_array_equal(raster.pairs, whole.pairs)
     np.testing.assert_array_equal(raster.rgb[:2], whole.rgb[:2])
+
+
+@pytest.mark.parametrize("cameras", [1, 16])
+def test_sort_keys_of_few_small_images_tell_depths_apart(views, cloud, cameras):
+    # Equal keys are put in order pair by pair: a region of a large scene that has one key for all takes seconds.
+    arena, view = cloud(jax.random.key(0), 300), views(32, 24, cameras=cameras)
+    plan = planning.make_plan(arena, view, False, RasterConfig(pairs_per_camera=1000), False)
+    emitted = emit_pairs(plan, pack(plan, arena, view, jnp.float32(1.0)))
+    assert not emitted.overflow.any()
+    pairs = int(emitted.pairs.sum())
+    keys = np.sort(np.asarray(emitted.keys))[:pairs]
+    assert pairs > 200 * cameras and len(np.unique(keys)) > 0.99 * pairs
 
 
 def test_too_many_cameras_for_the_sort_key_are_drawn_in_passes(views, cloud):
