@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from filming import NO_EVENTS, ground_of, moment
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
@@ -30,7 +31,6 @@ from jaxrecon.storage import StorageError
 
 CAMERA_FROM_AHEAD = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])  # columns: the camera's axes in a car's frame
 FIRST_PAIRS = 400_000  # (splat, tile) pairs a camera; doubled until they suffice
-NO_EVENTS = np.zeros(4, bool)
 SHOWN_MOMENTS = 3
 
 
@@ -125,40 +125,9 @@ class Artist:
 _render = jax.jit(render, static_argnames="config")
 
 
-def moment(log: DrivingLog, frame: int) -> viz.Moment:
-    """The boxes of a frame for the bird's-eye view."""
-    pose = log.world_from_ego[frame]
-    heading = float(yaw_of(pose[:3, :3]))
-    centre = pose[:3, 3] + pose[:3, 0] * log.ego.centre_ahead
-    boxes = [
-        [*t.world_from_box[frame, :2, 3], float(yaw_of(t.world_from_box[frame, :3, :3])), t.size[0], t.size[1]]
-        for t in log.tracks
-        if t.valid[frame]
-    ]
-    return viz.Moment(
-        ego=np.array([*centre[:2], heading, log.ego.length, log.ego.width]),
-        actors=np.array(boxes).reshape(-1, 5),
-        trail=log.world_from_ego[: frame + 1, :2, 3],
-        events=NO_EVENTS,
-    )
-
-
-def ground_of(log: DrivingLog, world: AssembledWorld) -> viz.Ground:
-    """The map and the obstacles for the bird's-eye view."""
-    field = jax.device_get(world.obstacles)
-    row, column = np.nonzero(field.distance < 0)
-    cells = field.origin + np.stack([column, row], axis=-1) * field.cell
-    road = log.road_map
-    assert road is not None
-    lines = (*road.lane_lines, *road.road_edges)
-    return viz.Ground(
-        log.world_from_ego[:, :2, 3], cells.astype(float).reshape(-1, 2), float(field.cell), road.drivable, lines
-    )
-
-
 def sheet(artist: Artist, mounts: tuple[CameraMount, ...], width: int, height: int) -> UInt8[np.ndarray, "h w 3"]:
     """A row of camera images for some moments, each with views from above."""
-    log, ground = artist.log, ground_of(artist.log, artist.world)
+    log, ground = artist.log, ground_of(artist.log, artist.world.obstacles)
     frames = np.unique(np.linspace(0, log.frames - 1, SHOWN_MOMENTS).astype(int)).tolist()
     rows = []
     for frame in frames:
@@ -180,7 +149,7 @@ def _labelled(image: np.ndarray, text: str, height: int) -> np.ndarray:
 
 def film(artist: Artist, mount: CameraMount, seconds: float) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """Frames of the video: one camera and the bird's-eye view."""
-    log, ground = artist.log, ground_of(artist.log, artist.world)
+    log, ground = artist.log, ground_of(artist.log, artist.world.obstacles)
     view = viz.BirdsEyeConfig(width=320, height=320, metres=80.0)
     for frame in np.flatnonzero(log.timestamps <= seconds).tolist():
         now = moment(log, frame)

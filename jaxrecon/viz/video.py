@@ -2,7 +2,7 @@
 
 import pathlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import imageio.v2 as imageio
 import numpy as np
@@ -14,6 +14,7 @@ from jaxrecon.viz.palette import EVENT_COLOURS, EVENT_NAMES, INK, PAPER, load_fo
 
 CAPTION_HEIGHT = 28
 GAP = 8
+WEBP_QUALITY = 70
 
 
 def compose_frame(
@@ -64,7 +65,7 @@ def _enlarge(frame: np.ndarray, width: int) -> Image.Image:
 
 
 def write_video(frames: Iterable[np.ndarray], path: str | pathlib.Path, frames_per_second: int = 10) -> None:
-    """Write an H.264 mp4; the file appears under its name only when it is whole.
+    """Write an H.264 mp4, or an animated WebP where the path says so; it appears under its name only when it is whole.
 
     Args:
         frames: uint8 images (height, width, 3) of one size, both sides even.
@@ -74,23 +75,45 @@ def write_video(frames: Iterable[np.ndarray], path: str | pathlib.Path, frames_p
     Raises:
         ValueError: there are no frames, or they differ in size.
     """
+    write = _write_webp if pathlib.Path(path).suffix == ".webp" else _write_mp4
     with replacing(path) as temporary:
-        writer = imageio.get_writer(
-            temporary, format="FFMPEG", fps=frames_per_second, codec="libx264", quality=6, macro_block_size=2
-        )
-        shape: tuple[int, ...] | None = None
-        with writer, warnings.catch_warnings():
-            # The encoder is another program and never touches JAX's threads.
-            warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called")
-            for number, frame in enumerate(frames):
-                shape = shape or frame.shape
-                if frame.shape != shape or frame.dtype != np.uint8:
-                    raise ValueError(
-                        f"{path}: frame {number} is {frame.dtype} {frame.shape}, expected uint8 {shape} as frame 0"
-                    )
-                writer.append_data(frame)
-        if shape is None:
+        if not write(_alike(frames, path), temporary, frames_per_second):
             raise ValueError(f"{path}: expected at least one frame, received none")
+
+
+def _alike(frames: Iterable[np.ndarray], path: str | pathlib.Path) -> Iterator[np.ndarray]:
+    """The frames, as long as they are like the first."""
+    shape: tuple[int, ...] | None = None
+    for number, frame in enumerate(frames):
+        shape = shape or frame.shape
+        if frame.shape != shape or frame.dtype != np.uint8:
+            raise ValueError(
+                f"{path}: frame {number} is {frame.dtype} {frame.shape}, expected uint8 {shape} as frame 0"
+            )
+        yield frame
+
+
+def _write_mp4(frames: Iterable[np.ndarray], path: pathlib.Path, rate: int) -> int:
+    """How many frames were written."""
+    count = 0
+    writer = imageio.get_writer(path, format="FFMPEG", fps=rate, codec="libx264", quality=6, macro_block_size=2)
+    with writer, warnings.catch_warnings():
+        # The encoder is another program and never touches JAX's threads.
+        warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called")
+        for frame in frames:
+            writer.append_data(frame)
+            count += 1
+    return count
+
+
+def _write_webp(frames: Iterable[np.ndarray], path: pathlib.Path, rate: int) -> int:
+    """How many frames were written."""
+    pictures = [Image.fromarray(frame) for frame in frames]
+    if pictures:
+        first, *others = pictures
+        duration = round(1000 / rate)  # milliseconds
+        first.save(path, save_all=True, append_images=others, duration=duration, loop=0, quality=WEBP_QUALITY)
+    return len(pictures)
 
 
 def freeze(frames: Sequence[np.ndarray], count: int) -> list[np.ndarray]:

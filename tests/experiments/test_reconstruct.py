@@ -6,6 +6,9 @@ import pathlib
 import imageio.v2 as imageio
 import numpy as np
 import pytest
+from film import Film
+from film import main as film
+from PIL import Image
 from policy_form import DISTIL
 from reconstruct import Reconstruct, main
 from reconstruct_presets import PRESETS
@@ -73,6 +76,23 @@ def test_results_open_again(finished):
         "run.json", "log", "scene", "support", "parts", "scene.spz", "fitted.npz", "sheet.png", "certificate.html",
         "certificate.json", "metrics.json",
     }  # fmt: skip
+
+
+def test_a_drive_is_filmed_along_its_path_and_beside_it(finished, tmp_path):
+    config, _ = finished
+    shots = {}
+    for aside in (0.0, 2.0):
+        path = film(Film(config.out, tmp_path / f"{aside}.webp", seconds=0.55, width=96, every=2, aside=aside))
+        with Image.open(path) as pictures:
+            assert pictures.n_frames == 3
+            shots[aside] = np.asarray(pictures.convert("RGB")).astype(float)
+    left, above = np.s_[40:160, :500], np.s_[40:160, 530:]
+    assert np.abs(shots[0.0] - shots[2.0])[left].mean() > 1, "the camera stands elsewhere"
+    np.testing.assert_allclose(shots[0.0][above], shots[2.0][above], atol=6)
+    with pytest.raises(RunError, match=r"holds no fitted\.npz; pass the folder that `reconstruct\.py --out` wrote"):
+        film(Film(tmp_path))
+    with pytest.raises(RunError, match=r"--seconds -1 leaves no frame"):
+        film(Film(config.out, seconds=-1))
 
 
 def test_the_saved_form_is_the_distilled_one_and_is_judged_beside_the_built_one(finished):

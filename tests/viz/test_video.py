@@ -3,6 +3,7 @@
 import imageio.v2 as imageio
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxrecon.viz import compose_frame, freeze, write_video
 from jaxrecon.viz.palette import EVENT_COLOURS
@@ -23,8 +24,20 @@ def test_video_round_trip(tmp_path):
     assert imageio.get_reader(path, format="FFMPEG").get_meta_data()["fps"] == 10
 
 
-def test_failed_video_leaves_the_old_one(tmp_path):
-    path = tmp_path / "clip.mp4"
+def test_a_web_page_can_hold_a_film(tmp_path):
+    path, values = tmp_path / "clip.webp", [20, 90, 160]
+    write_video((flat(v) for v in values), path, frames_per_second=5)
+    with Image.open(path) as film:
+        assert film.n_frames == 3 and film.size == (96, 64)
+        for number, value in enumerate(values):
+            film.seek(number)
+            np.testing.assert_allclose(np.asarray(film.convert("RGB")).mean(), value, atol=2)
+            assert film.info["duration"] == 200
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.webp"])
+def test_failed_video_leaves_the_old_one(tmp_path, name):
+    path = tmp_path / name
     write_video([flat(10)], path)
     before = path.read_bytes()
 
@@ -37,7 +50,7 @@ def test_failed_video_leaves_the_old_one(tmp_path):
     with pytest.raises(ValueError, match="expected at least one frame, received none"):
         write_video([], path)
     assert path.read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == ["clip.mp4"]
+    assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
 @pytest.mark.parametrize("cameras", [1, 3])
