@@ -34,6 +34,7 @@ def log() -> DrivingLog:
     return DrivingLog("road", np.arange(FRAMES) * 0.1, poses, tracks=(car,), road_map=road)
 
 
+@pytest.mark.slow
 def test_a_scene_a_sheet_and_a_video_are_left(log, tmp_path):
     write_log(log, tmp_path / "log")
     config = script.Assemble(tmp_path / "log", tmp_path / "out", seconds=0.25, width=48, height=32, world=SMALL)

@@ -39,6 +39,7 @@ class AskedOnCpu(RasterizerBench):
         return measured[spec.form](spec, Inputs(spec))
 
 
+@pytest.mark.slow
 def test_row_has_the_promised_keys():
     row = RasterizerBench("auto", 2, None).row(TINY)
     assert set(REQUIRED) <= set(row) <= set(REQUIRED) | set(OPTIONAL)
@@ -49,15 +50,12 @@ def test_row_has_the_promised_keys():
     json.dumps(row, allow_nan=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "expected"),
     [
         ("exact", {"psnr_against_gsplat": 60}),
-        pytest.param(
-            "policy",
-            {"psnr": 10, "psnr_exact": 10, "psnr_gsplat": 10, "psnr_gsplat_antialiased": 10},
-            marks=pytest.mark.slow,
-        ),
+        ("policy", {"psnr": 10, "psnr_exact": 10, "psnr_gsplat": 10, "psnr_gsplat_antialiased": 10}),
         ("own_splats", {"psnr_against_gsplat": 60, "splats_per_camera": 1}),
         ("gradient", {"psnr_against_gsplat": 60}),
     ],

@@ -19,6 +19,8 @@ from jaxrecon.reconstruct import heldout_frames, load_support
 from jaxrecon.scene import build_levels, load_levels, load_scene, read_parts, read_spz
 from jaxrecon.storage import MANIFEST
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def recording(stereo, tmp_path_factory) -> str:
@@ -166,7 +168,6 @@ def test_what_an_interrupt_left_is_gone_on_from(finished, recording, tmp_path, m
     assert metrics["heldout"]["psnr"] == pytest.approx(whole["heldout"]["psnr"], abs=1e-4), "as if never interrupted"
 
 
-@pytest.mark.slow
 def test_a_street_is_judged_beside_its_path_by_its_ray_caster(tmp_path):
     metrics = main(Reconstruct(log="street:0", out=tmp_path / "run", preset="tiny"))
     assert list(metrics["lateral"]) == ["3m", "6m"]

@@ -18,6 +18,7 @@ from street_worlds import moving_actors, street_log
 from jaxrecon.simulator import ALL_TERMS, default_params, reward_weights
 
 EXPERIMENTS = pathlib.Path(__file__).resolve().parents[2] / "experiments"
+EXAMPLES = {"functional": "slow", "brax": "torture", "gymnasium": "torture"}  # the adapters have tests of their own
 ROWS = [
     "state_only_32", "cpu_state_only_32", "camera_4096_peak_gib", "camera_1024x1x96x64", "camera_1024x3x96x64",
     "first_step_cold_seconds", "first_step_cached_seconds", "million_steps",
@@ -61,6 +62,7 @@ def test_rows_without_cameras(measure, capsys):
     assert quality["memory_growth_bytes"] == 0 and sum(quality["events"]) > 0
 
 
+@pytest.mark.slow
 def test_what_is_not_finite_is_counted():
     bench = SimulatorBench(SCALES["tiny"], None)
     simulator, _ = bench._state_simulator(everything=True)
@@ -89,11 +91,16 @@ def test_a_street_has_the_traffic_and_the_cameras_that_are_asked_for():
     assert moving_actors(log) >= 3
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["functional", "brax", "gymnasium"])
-def test_examples_are_short_and_run(name, capsys, monkeypatch):
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_are_short(name):
+    assert len((EXPERIMENTS / f"example_{name}.py").read_text().splitlines()) < 30
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=getattr(pytest.mark, mark)) for name, mark in EXAMPLES.items()]
+)
+def test_examples_run(name, capsys, monkeypatch):
     path = EXPERIMENTS / f"example_{name}.py"
-    assert len(path.read_text().splitlines()) < 30
     monkeypatch.setattr(sys, "argv", [str(path)])
     runpy.run_path(str(path), run_name="__main__")
     assert "clips ended" in capsys.readouterr().out
