@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,10 @@ from jaxtyping import PRNGKeyArray
 from jaxrecon.dynamics import VehicleState
 from jaxrecon.simulator.state import State
 from jaxrecon.storage import StorageError, read_folder, write_folder
+from jaxrecon.traffic.adversary import Acting, Plan
+from jaxrecon.traffic.cast import Cast
+from jaxrecon.traffic.reacting import Following
+from jaxrecon.traffic.road_users import RoadUser
 
 KIND, VERSION = "simulator state", 1
 _ARRAYS = "state.npz"
@@ -73,22 +78,62 @@ def load_state(path: str | os.PathLike[str]) -> State:
     manifest = read_folder(path, kind=KIND, version=VERSION)
     with np.load(pathlib.Path(path) / _ARRAYS, allow_pickle=False) as archive:
         arrays = {name: jnp.asarray(archive[name]) for name in archive.files}
-    vehicle_names = {f"vehicle.{field.name}" for field in dataclasses.fields(VehicleState)}
-    names = {field.name for field in dataclasses.fields(State)} - {"vehicle"} | vehicle_names
-    if set(arrays) != names:
+    key = arrays.pop("key", None)
+    names = {name for name, kind in _fields(State) if kind is None and name != "key"}
+    missing, unknown = names - set(arrays), set(arrays) - names
+    # What departs from the log is there as a whole, or not at all.
+    optional = {name for name in names if name.startswith("cast.")}
+    if key is None or unknown or missing not in (set(), optional, _following(names)):
         raise StorageError(
             pathlib.Path(path) / _ARRAYS,
-            expected=f"fields {sorted(names)}",
-            received=f"fields {sorted(arrays)}",
+            expected=f"fields {sorted(names | {'key'})}",
+            received=f"fields {sorted(set(arrays) | ({'key'} if key is not None else set()))}",
             remedy="load it with the version of jaxrecon that saved it",
         )
-    vehicle = VehicleState(**{name.removeprefix("vehicle."): arrays.pop(name) for name in sorted(vehicle_names)})
-    key = jax.random.wrap_key_data(arrays.pop("key"), impl=manifest.metadata["key"])
-    return State(vehicle=vehicle, key=key, **arrays)
+    arrays["key"] = jax.random.wrap_key_data(key, impl=manifest.metadata["key"])
+    return _built(State, arrays, "")
+
+
+_PARTS: dict[str, type] = {
+    "vehicle": VehicleState, "cast": Cast, "cast.plan": Plan, "cast.acting": Acting, "cast.acting.user": RoadUser,
+    "cast.following": Following,
+}  # fmt: skip
+
+
+def _following(names: set[str]) -> set[str]:
+    return {name for name in names if name.startswith("cast.following.")}
+
+
+def _fields(kind: type, prefix: str = "") -> list[tuple[str, type | None]]:
+    """Full names of a state's fields and, of those that have fields of their own, their types."""
+    found: list[tuple[str, type | None]] = []
+    for field in dataclasses.fields(kind):
+        name = prefix + field.name
+        part = _PARTS.get(name)
+        found += [(name, part)] + ([] if part is None else _fields(part, name + "."))
+    return found
+
+
+def _built(kind: type, arrays: dict[str, jax.Array], prefix: str) -> Any:
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        name = prefix + field.name
+        part = _PARTS.get(name)
+        if part is None:
+            values[field.name] = arrays[name]
+        else:
+            there = any(other.startswith(name + ".") for other in arrays)
+            values[field.name] = _built(part, arrays, name + ".") if there else None
+    return kind(**values)
 
 
 def _named(state: State) -> dict[str, jax.Array]:
-    leaves = {field.name: getattr(state, field.name) for field in dataclasses.fields(State)}
-    vehicle = leaves.pop("vehicle")
-    leaves |= {f"vehicle.{field.name}": getattr(vehicle, field.name) for field in dataclasses.fields(VehicleState)}
-    return leaves | {"key": jax.random.key_data(state.key)}
+    leaves: dict[str, jax.Array] = {}
+    for name, kind in _fields(State):
+        if kind is None:
+            value: Any = state
+            for part in name.split("."):
+                value = None if value is None else getattr(value, part)
+            if value is not None:
+                leaves[name] = jax.random.key_data(value) if name == "key" else value
+    return leaves

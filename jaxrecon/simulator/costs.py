@@ -14,6 +14,7 @@ from jaxrecon.simulator.moments import heading_error, moment_at
 from jaxrecon.simulator.simulator import Simulator
 from jaxrecon.simulator.state import Moment, State
 from jaxrecon.simulator.world import World
+from jaxrecon.traffic.cast import actors_at
 
 
 @flax.struct.dataclass
@@ -60,10 +61,11 @@ def rollout_costs(
 
     Differentiable in ``actions``, in the state, and in every array of the simulator's world: the gradient in
     ``world.traffic.centre`` and ``.heading`` says where actors would hurt more. Limits are hard: an action beyond one
-    has no gradient.
+    has no gradient. Adversaries act, and the gradient in ``state.cast.plan.parameters`` says what they would have to do
+    to hurt more; when they begin jumps, and has none.
 
     Args:
-        simulator: world and limits.
+        simulator: world and limits; with challenges where the state has a cast.
         state: of the environments.
         actions: accelerations (m/s2) and steering angles (rad).
         scales: where costs begin.
@@ -81,9 +83,11 @@ def rollout_costs(
     def body(state: State, action: Array) -> tuple[State, Costs]:
         vehicle = step(state.vehicle, action[:, 0], action[:, 1], world.dt, wheelbase, limits)
         frame = state.start_frame + state.elapsed + 1
-        moment = moment_at(world, state.scene, frame, vehicle, state.route)
-        progress = state.route - moment.projection.arc
-        state = dataclasses.replace(state, vehicle=vehicle, route=moment.projection.arc, elapsed=state.elapsed + 1)
+        cast = None if simulator.challenges is None else simulator.challenges.step(world, state)
+        moment = dataclasses.replace(moment_at(world, state.scene, frame, vehicle, state.route), cast=cast)
+        arc = moment.projection.arc
+        progress = state.route - arc
+        state = dataclasses.replace(state, vehicle=vehicle, route=arc, elapsed=state.elapsed + 1, cast=cast)
         return state, _costs_at(world, moment, progress, scales)
 
     _, costs = jax.lax.scan(body, state, actions)
@@ -92,7 +96,7 @@ def rollout_costs(
 
 def _costs_at(world: World, moment: Moment, progress: Array, scales: CostScales) -> Costs:
     vehicle, scene = moment.vehicle, moment.scene
-    shape, actors = world.vehicle.at(scene), world.traffic.at(scene, moment.frame)
+    shape, actors = world.vehicle.at(scene), actors_at(world.traffic, scene, moment.frame, moment.cast)
     ego = shape.box(vehicle)
     one = Boxes(ego.centre[:, None], ego.heading[:, None], ego.length[:, None], ego.width[:, None])
     nearness = jnp.where(actors.valid, _soft(axis_gap(one, actors.boxes), scales), 0.0)

@@ -18,6 +18,7 @@ from jaxrecon.simulator.interaction import (
 from jaxrecon.simulator.moments import heading_error
 from jaxrecon.simulator.state import Moment
 from jaxrecon.simulator.world import World
+from jaxrecon.traffic.cast import actors_at
 
 SAME_WAY = 0.5  # least cosine between the ego's heading and the nearest lane's for that to be its own: 60 degrees
 
@@ -37,7 +38,7 @@ def surroundings_of(world: World, before: VehicleState, moment: Moment, clip_rou
     off_road = jnp.max(off_road_distance(roads, scene, outline), axis=-1)
     own_lane = own_lane_distance(roads, scene, centre[..., None, :], vehicle.yaw)[..., 0]
     beyond = _leaves_lane(world, moment, own_lane, centre) | (roads.surface_known[scene] & (off_road > 0))
-    others = relative(vehicle, world.traffic.at(scene, moment.frame), shape)
+    others = relative(vehicle, actors_at(world.traffic, scene, moment.frame, moment.cast), shape)
     lines = stop_lines_at(roads, scene, moment.frame)
     recorded = world.reference.motion_at(scene, moment.frame)
     return Surroundings(

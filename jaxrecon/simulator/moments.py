@@ -9,6 +9,7 @@ from jaxrecon.metrics.closed_loop import Trace
 from jaxrecon.simulator.events import collisions, deviations
 from jaxrecon.simulator.state import Moment, SimulatorParams
 from jaxrecon.simulator.world import World
+from jaxrecon.traffic.cast import actors_at, detour_at
 
 
 def moment_at(
@@ -42,19 +43,31 @@ def recorded_moment(world: World, scene: Int[Array, "*b"], frame: Int[Array, "*b
 
 
 def heading_error(world: World, moment: Moment) -> Float[Array, "*b"]:
-    """Heading minus the expert's at the nearest point of the path, radians, in [-pi, pi)."""
+    """Heading minus the reference's at the nearest point of the expert's path, radians, in [-pi, pi)."""
     projection = moment.projection
     expert = world.reference.heading(moment.scene, projection.segment, projection.fraction)
+    if moment.cast is not None:
+        expert = expert + jnp.arctan(detour_at(moment.cast.detour, projection.arc)[1])
     return wrap_angle(moment.vehicle.yaw - expert)
+
+
+def path_distance(moment: Moment) -> Float[Array, "*b"]:
+    """From the clip's reference, metres: the expert's path or, where the way out leaves its corridor, that way."""
+    projection = moment.projection
+    if moment.cast is None:
+        return projection.distance
+    aside, slope = detour_at(moment.cast.detour, projection.arc)
+    from_detour = jnp.abs(projection.lateral - aside) / jnp.sqrt(1 + slope**2)
+    return jnp.where(moment.cast.detour[..., 2] == 0, projection.distance, from_detour)
 
 
 def events_of(world: World, moment: Moment, params: SimulatorParams) -> Bool[Array, "*b 4"]:
     """Which of ``EVENTS`` happen."""
     scene = moment.scene
-    actors = world.traffic.at(scene, moment.frame)
+    actors = actors_at(world.traffic, scene, moment.frame, moment.cast)
     hits = collisions(moment.vehicle, actors, world.vehicle.at(scene), world.probes, world.obstacles, scene)
     error = heading_error(world, moment)
-    strays = deviations(moment.projection.distance, error, params.position_threshold, params.heading_threshold)
+    strays = deviations(path_distance(moment), error, params.position_threshold, params.heading_threshold)
     return jnp.concatenate([hits, strays], axis=-1)
 
 
@@ -73,7 +86,7 @@ def trace_of(
         speed=vehicle.speed,
         acceleration=vehicle.acceleration,
         lateral_acceleration=vehicle.speed * yaw_rate(vehicle, world.vehicle.wheelbase[scene]),
-        path_distance=moment.projection.distance,
+        path_distance=path_distance(moment),
         path_heading_error=heading_error(world, moment),
         progress=moment.projection.arc - start_route,
         expert_progress=route[scene, moment.frame] - route[scene, start_frame],

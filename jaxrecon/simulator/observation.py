@@ -8,9 +8,11 @@ from jaxrecon.dynamics import VehicleState, yaw_rate
 from jaxrecon.geometry.transforms import compose
 from jaxrecon.render import Cameras
 from jaxrecon.simulator.cameras import Drawing
+from jaxrecon.simulator.route_target import route_target
 from jaxrecon.simulator.standing import standing_pose
 from jaxrecon.simulator.state import COMMANDS, Moment, Observation
 from jaxrecon.simulator.world import World
+from jaxrecon.traffic.cast import poses_at
 
 TURN = jnp.pi / 12  # change of the route's heading over the look-ahead above which it counts as a turn
 SUPPORTED = 0.5  # confidence below which a pixel counts as never recorded
@@ -62,12 +64,12 @@ def navigation(
 ) -> Float[Array, "env 6"]:
     """One-hot command and route target in the ego frame.
 
-    The target is the point of the expert's path ``look_ahead`` metres beyond the ego's nearest point; the path goes on
-    straight beyond the log's end. The command is left or right where the path's heading changes by more than 15
-    degrees over that distance, else follow. Straight-on-at-a-junction is never given: a log says not where junctions
+    The target is a lane centre ``look_ahead`` metres along the route, see ``route_target``; the route goes on straight
+    beyond the log's end. The command is left or right where the route's heading changes by more than
+    15 degrees over that distance, else follow. Straight-on-at-a-junction is never given: a log says not where junctions
     are.
     """
-    target, heading = world.reference.at_route(scene, route + look_ahead)
+    target, heading = route_target(world, scene, route, look_ahead)
     _, here = world.reference.at_route(scene, route)
     turn = heading - here
     command = jnp.where(turn > TURN, COMMANDS.index("left"), COMMANDS.index("follow"))
@@ -107,8 +109,11 @@ def actors_of_cameras(
 ) -> tuple[Int[Array, " view"], Float[Array, "view actor 4 4"], Bool[Array, "view actor"]]:
     """Scene of each of ``ego_cameras``, poses of its actors, and which of them are there."""
     scene = jnp.repeat(moment.scene, world.rig.count)
-    frame = jnp.repeat(moment.frame, world.rig.count)
-    return scene, world.traffic.world_from_actor[scene, frame], world.traffic.valid[scene, frame]
+    if moment.cast is None:
+        frame = jnp.repeat(moment.frame, world.rig.count)
+        return scene, world.traffic.world_from_actor[scene, frame], world.traffic.valid[scene, frame]
+    poses, valid = poses_at(world.traffic, moment.scene, moment.frame, moment.cast)
+    return scene, jnp.repeat(poses, world.rig.count, axis=0), jnp.repeat(valid, world.rig.count, axis=0)
 
 
 def draw_cameras(world: World, moment: Moment) -> Drawing:

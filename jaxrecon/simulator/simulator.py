@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, Shaped
 
 from jaxrecon.dynamics import step
 from jaxrecon.simulator.actions import decode
+from jaxrecon.simulator.challenges import HARMLESS, Challenges
 from jaxrecon.simulator.config import SimulatorConfig
 from jaxrecon.simulator.moments import events_of, moment_at, recorded_moment
 from jaxrecon.simulator.observation import observe
@@ -30,10 +31,12 @@ class Simulator:
     Attributes:
         world: where to drive.
         config: structure.
+        challenges: corner cases that clips may be; None: the traffic is the log's.
     """
 
     world: World
     config: SimulatorConfig = flax.struct.field(pytree_node=False, default=SimulatorConfig())
+    challenges: Challenges | None = None
 
     @property
     def clip_steps(self) -> int:
@@ -66,8 +69,8 @@ class Simulator:
         self, keys: Key[Array, " env"], params: SimulatorParams, draw: bool | None = None
     ) -> tuple[State, Observation]:
         """The same for environments with given keys, each of which determines every start of its own."""
-        start = self.draw_starts(_episode_keys(keys, jnp.zeros(keys.shape[0], jnp.int32)), params)
-        return self._begin(keys, start, params, draw)
+        start, case = self._draw(_episode_keys(keys, jnp.zeros(keys.shape[0], jnp.int32)), params)
+        return self._begin(keys, start, case, params, draw)
 
     def reset_at(
         self,
@@ -77,6 +80,7 @@ class Simulator:
         params: SimulatorParams,
         draw: bool | None = None,
         scenes: Int[Array, " env"] | None = None,
+        cases: Int[Array, " env"] | None = None,
     ) -> tuple[State, Observation]:
         """Start given clips, one an environment: for paired evaluation, with ``step(..., auto_reset=False)``.
 
@@ -88,9 +92,11 @@ class Simulator:
             params: thresholds.
             draw: whether to draw frames; the configuration says by default.
             scenes: of the clips; the first by default.
+            cases: of ``challenges``, which must belong to these starts; none are played by default.
 
         Raises:
-            ValueError: outside of jit, if a start is not in the world, or in a collision.
+            ValueError: outside of jit, if a start is not in the world, or in a collision; if cases are given to a
+                simulator without challenges.
         """
         frames = jnp.asarray(start_frames, jnp.int32)
         scenes = jnp.zeros_like(frames) if scenes is None else jnp.asarray(scenes, jnp.int32)
@@ -99,8 +105,11 @@ class Simulator:
         if perturbation is None:
             zeros = jnp.zeros(frames.shape[0])
             perturbation = Perturbation(lateral=zeros, heading=zeros, speed=zeros + 1.0)
+        if cases is not None and self.challenges is None:
+            raise ValueError("reset_at got cases, but the simulator has no challenges; build it with their bank")
         keys = jax.random.split(key, frames.shape[0])
-        return self._begin(keys, Start(scenes, frames, perturbation), params, draw)
+        cases = jnp.full_like(frames, HARMLESS) if cases is None else jnp.asarray(cases, jnp.int32)
+        return self._begin(keys, Start(scenes, frames, perturbation), cases, params, draw)
 
     def step(
         self,
@@ -128,7 +137,7 @@ class Simulator:
         """
         before, driven, valid = state, self._drive(state, action), ~state.done
         state = select(state.done, self._proposed(state, params) if auto_reset else state, driven)
-        moment = self._moment(state)
+        moment = self.moment(state)
         hits = events_of(self.world, moment, params)
         if auto_reset:
             state, moment = self._settle(state, moment, ~valid, jnp.any(hits, axis=-1))
@@ -165,10 +174,10 @@ class Simulator:
             draw: whether to draw frames; the configuration says by default.
             drawn: environments to draw; all by default. Frames then have the axis ``drawn`` in front.
         """
-        return self._observe(self._moment(state), draw, drawn)
+        return self._observe(self.moment(state), draw, drawn)
 
     def _begin(
-        self, keys: Array, start: Start, params: SimulatorParams, draw: bool | None
+        self, keys: Array, start: Start, case: Array, params: SimulatorParams, draw: bool | None
     ) -> tuple[State, Observation]:
         none = jnp.zeros(start.frame.shape, jnp.int32)
         flag = jnp.zeros(start.frame.shape, bool)
@@ -184,8 +193,8 @@ class Simulator:
             episode=none,
             unperturbed=flag,
             corrected_actions=none,
-        ), start)  # fmt: skip
-        moment = self._moment(state)
+        ), start, case)  # fmt: skip
+        moment = self.moment(state)
         hit = jnp.any(events_of(self.world, moment, params), axis=-1)
         state, moment = self._settle(state, moment, ~flag, hit)
         return state, self._observe(moment, draw, None)[0]
@@ -193,10 +202,20 @@ class Simulator:
     def _proposed(self, state: State, params: SimulatorParams) -> State:
         """Every environment at the start of its next clip, which may yet turn out to be a bad one."""
         episode = state.episode + 1
-        start = self.draw_starts(_episode_keys(state.key, episode), params)
-        return dataclasses.replace(self._placed(state, start), episode=episode)
+        start, case = self._draw(_episode_keys(state.key, episode), params)
+        return dataclasses.replace(self._placed(state, start, case), episode=episode)
 
-    def _placed(self, state: State, start: Start) -> State:
+    def _draw(self, keys: Key[Array, " env"], params: SimulatorParams) -> tuple[Start, Int[Array, " env"]]:
+        """A start for each key, and the case that begins there."""
+        start = self.draw_starts(keys, params)
+        if self.challenges is None:
+            return start, jnp.full(start.frame.shape, HARMLESS)
+        case = self.challenges.draw(_episode_keys(keys, jnp.ones_like(start.frame)), params)
+        begins = jax.tree.map(lambda leaf: leaf[jnp.maximum(case, 0)], self.challenges.start)
+        return select(case != HARMLESS, begins, start), case
+
+    def _placed(self, state: State, start: Start, case: Array) -> State:
+        challenges = self.challenges
         return dataclasses.replace(
             state,
             scene=start.scene,
@@ -205,12 +224,14 @@ class Simulator:
             start_frame=start.frame,
             elapsed=jnp.zeros_like(state.elapsed),
             done=jnp.zeros_like(state.done),
+            cast=None if challenges is None else challenges.begin(self.world, start.scene, start.frame, case),
         )
 
     def _settle(self, state: State, moment: Moment, started: Array, hit: Array) -> tuple[State, Moment]:
         """Take the projections as places on the route, and the recorded pose where a clip would start in an event."""
         refused = started & hit
-        moment = select(refused, recorded_moment(self.world, state.scene, state.start_frame), moment)
+        recorded = recorded_moment(self.world, state.scene, state.start_frame)
+        moment = select(refused, dataclasses.replace(recorded, cast=moment.cast), moment)
         arc = moment.projection.arc
         state = dataclasses.replace(
             state,
@@ -230,10 +251,14 @@ class Simulator:
             vehicle=step(state.vehicle, acceleration, steering, self.world.dt, wheelbase, limits),
             elapsed=state.elapsed + 1,
             corrected_actions=state.corrected_actions + corrected,
+            cast=None if self.challenges is None else self.challenges.step(self.world, state),
         )
 
-    def _moment(self, state: State) -> Moment:
-        return moment_at(self.world, state.scene, state.start_frame + state.elapsed, state.vehicle, state.route)
+    def moment(self, state: State) -> Moment:
+        """Where the environments are, and who is there beside the log."""
+        frame = state.start_frame + state.elapsed
+        moment = moment_at(self.world, state.scene, frame, state.vehicle, state.route)
+        return dataclasses.replace(moment, cast=state.cast)
 
     def _observe(self, moment: Moment, draw: bool | None, drawn: Array | None) -> tuple[Observation, Array]:
         draw = self.config.render if draw is None else draw

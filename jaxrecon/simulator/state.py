@@ -9,6 +9,7 @@ from jaxrecon.metrics.closed_loop import Trace
 from jaxrecon.metrics.surroundings import Surroundings
 from jaxrecon.simulator.rewards import RewardWeights
 from jaxrecon.simulator.situation import Situation
+from jaxrecon.traffic.cast import Cast
 
 COMMANDS = ("follow", "left", "right", "straight")
 
@@ -76,12 +77,14 @@ class Moment:
         frame: int32, log frame, for the actors.
         vehicle: the ego.
         projection: the ego's nearest point of the expert's path.
+        cast: who departs from the log; None: nobody.
     """
 
     scene: Int[Array, " *b"]
     frame: Int[Array, " *b"]
     vehicle: VehicleState
     projection: Projection
+    cast: Cast | None = None
 
 
 @flax.struct.dataclass
@@ -100,6 +103,7 @@ class State:
         episode: (env,) int32, how many clips this environment has started before.
         unperturbed: (env,) bool, the drawn start broke a rule or hit something, so the recorded pose was taken.
         corrected_actions: (env,) int32, how many actions were not finite, or no anchor's index, and were clamped.
+        cast: who departs from the log; None in a simulator without challenges.
     """
 
     scene: Int[Array, " env"]
@@ -113,6 +117,7 @@ class State:
     episode: Int[Array, " env"]
     unperturbed: Bool[Array, " env"]
     corrected_actions: Int[Array, " env"]
+    cast: Cast | None = None
 
 
 @flax.struct.dataclass
@@ -194,6 +199,8 @@ class SimulatorParams:
         start_speed: standard deviation of the factor on the start's speed.
         scene_weights: (scene,) how often clips start in each, up to a factor; None: equally often.
         unsupported_threshold: share of unsupported pixels, the mean over the cameras, above which a clip is truncated.
+        case_share: share of clips in which a challenge is played, in a simulator that has any.
+        case_weights: (case,) how often each is, up to a factor; None: equally often.
     """
 
     rewards: RewardWeights
@@ -204,3 +211,5 @@ class SimulatorParams:
     start_speed: Float[Array, ""]
     scene_weights: Float[Array, " scene"] | None = None
     unsupported_threshold: Float[Array, ""] | float = 2.0
+    case_share: Float[Array, ""] | float = 1.0
+    case_weights: Float[Array, " case"] | None = None

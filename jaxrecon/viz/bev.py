@@ -16,6 +16,7 @@ from jaxrecon.viz.palette import (
     OBSTACLE,
     ROAD,
     ROUTE,
+    THREAT,
     TRAIL,
     load_font,
 )
@@ -79,12 +80,14 @@ class Moment:
         actors: the others' boxes, present ones only.
         trail: where the ego has been.
         events: dynamic, static, position, heading: which ended the episode now.
+        threats: boxes of adversaries, drawn over the actors in another colour.
     """
 
     ego: Float[np.ndarray, "5"]
     actors: Float[np.ndarray, "actor 5"]
     trail: Float[np.ndarray, "step 2"]
     events: Bool[np.ndarray, "4"]
+    threats: Float[np.ndarray, "threat 5"] = dataclasses.field(default_factory=lambda: np.zeros((0, 5)))
 
 
 def pixels_from_world(
@@ -145,6 +148,8 @@ def draw_birds_eye(config: BirdsEyeConfig, ground: Ground, moment: Moment) -> UI
     line(moment.trail, TRAIL, 2)
     for actor in moment.actors:
         _draw_box(draw, place, actor, ACTOR, INK)
+    for threat in moment.threats:
+        _draw_box(draw, place, threat, THREAT, INK)
     happened = [colour for colour, event in zip(EVENT_COLOURS, moment.events, strict=True) if event]
     _draw_box(draw, place, moment.ego, EGO, happened[0] if happened else INK)
     for inset, colour in enumerate(happened):

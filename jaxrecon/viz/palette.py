@@ -14,6 +14,7 @@ ROUTE: Colour = (0, 158, 115)
 TRAIL: Colour = (0, 114, 178)
 EGO: Colour = (86, 180, 233)
 ACTOR: Colour = (230, 159, 0)
+THREAT: Colour = (213, 60, 0)
 
 EVENT_NAMES = ("dynamic", "static", "position", "heading")
 EVENT_COLOURS: tuple[Colour, ...] = ((213, 60, 0), (140, 60, 20), (204, 60, 160), (120, 60, 200))

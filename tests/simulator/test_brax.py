@@ -115,6 +115,28 @@ def test_brax_losses_mask_the_steps_that_start_clips(unrolled):
     assert np.all(advantages[~started & (truncation == 0)] != 0)
 
 
+def test_a_gradient_step_of_brax_ppo_learns_from_unrolled_clips(driving):
+    env = wrap(BraxEnv(driving, PARAMS), episode_length=EPISODE)
+    ppo = networks.make_ppo_networks(env.observation_size, env.action_size, policy_hidden_layer_sizes=(8,),
+                                     value_hidden_layer_sizes=(8,))  # fmt: skip
+    keys = jax.random.split(jax.random.PRNGKey(0))
+    weights = losses.PPONetworkParams(ppo.policy_network.init(keys[0]), ppo.value_network.init(keys[1]))
+
+    @jax.jit
+    def learn(weights, key):
+        act = networks.make_inference_fn(ppo)((None, weights.policy, weights.value))
+        _, data = generate_unroll(env, env.reset(KEYS), act, key, STEPS, ("truncation", "episode_metrics"))
+        data = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), data)
+        loss = lambda weights: losses.compute_ppo_loss(weights, None, data, key, ppo)  # noqa: E731
+        (before, _), slope = jax.value_and_grad(loss, has_aux=True)(weights)
+        moved = jax.tree.map(lambda weight, part: weight - 1e-3 * part, weights, slope)
+        return before, loss(moved)[0], slope
+
+    before, after, slope = learn(weights, jax.random.PRNGKey(1))
+    assert all(jnp.isfinite(leaf).all() and (leaf != 0).any() for leaf in jax.tree.leaves(slope))
+    assert after < before
+
+
 def test_bad_use_is_named(driving, build):
     with pytest.raises(ValueError, match=r"'anchors'; make the simulator with SimulatorConfig\(action='continuous'\)"):
         BraxEnv(build())
