@@ -14,18 +14,25 @@ from jaxrecon.agents.evaluate import Clips, ClosedLoopReport, Film, compare, dra
 from jaxrecon.agents.imitate import ImitationConfig
 from jaxrecon.agents.imitation_loss import ImitationParams
 from jaxrecon.agents.networks import (
-    HEADS,
     CameraPolicy,
     Policy,
-    PolicyConfig,
-    PolicyOutput,
     create_policy,
     parameter_count,
     policy_of,
     policy_shape,
 )
-from jaxrecon.agents.optimise import NonFiniteError
+from jaxrecon.agents.optimise import InvalidBatchError, NonFiniteError
+from jaxrecon.agents.outputs import HEADS, ContinuousOutput, PolicyOutput
+from jaxrecon.agents.policy_config import (
+    ConvolutionalConfig,
+    PolicyConfig,
+    ResidualConfig,
+    TransformerConfig,
+    policy_config,
+)
 from jaxrecon.agents.ppo_config import PPOConfig, PPOParams
+from jaxrecon.agents.shown import DemonstrationError
+from jaxrecon.agents.validation import DrivingCost
 
 __all__ = [
     "HEADS",
@@ -35,17 +42,24 @@ __all__ = [
     "CheckpointError",
     "Clips",
     "ClosedLoopReport",
+    "ContinuousOutput",
+    "ConvolutionalConfig",
+    "DemonstrationError",
+    "DrivingCost",
     "Environment",
     "Film",
     "ImitationConfig",
     "ImitationParams",
+    "InvalidBatchError",
     "NonFiniteError",
     "PPOConfig",
     "PPOParams",
     "Policy",
     "PolicyConfig",
     "PolicyOutput",
+    "ResidualConfig",
     "TrainingCheckpoints",
+    "TransformerConfig",
     "compare",
     "create_policy",
     "draw_clips",
@@ -53,6 +67,7 @@ __all__ = [
     "imitate",
     "load_policy",
     "parameter_count",
+    "policy_config",
     "policy_of",
     "policy_shape",
     "ppo",

@@ -36,15 +36,16 @@ class AugmentConfig:
 
 
 def jitter_light(
-    frames: UInt8[Array, "b camera h w 3"], key: PRNGKeyArray, config: AugmentConfig
-) -> UInt8[Array, "b camera h w 3"]:
-    """Change brightness and contrast of each row, the same for all its cameras."""
+    frames: UInt8[Array, "b *slot camera h w 3"], key: PRNGKeyArray, config: AugmentConfig
+) -> UInt8[Array, "b *slot camera h w 3"]:
+    """Change brightness and contrast of each row, the same for all its cameras and all its history."""
     key_shift, key_stretch = jax.random.split(key)
-    shape = (frames.shape[0], 1, 1, 1, 1)
+    others = tuple(range(1, frames.ndim))
+    shape = (frames.shape[0], *[1] * len(others))
     shift = 255 * jax.random.uniform(key_shift, shape, minval=-config.brightness, maxval=config.brightness)
     stretch = 1 + jax.random.uniform(key_stretch, shape, minval=-config.contrast, maxval=config.contrast)
     light = frames.astype(jnp.float32)
-    mean = jnp.mean(light, axis=(1, 2, 3, 4), keepdims=True)
+    mean = jnp.mean(light, axis=others, keepdims=True)
     return jnp.clip(jnp.round((light - mean) * stretch + mean + shift), 0, 255).astype(jnp.uint8)
 
 
@@ -54,7 +55,7 @@ def mirror(observation: Any, action: Int[Array, "b 2"], cameras: tuple[int, ...]
     Frames are flipped, steering and yaw rate change sign, commands left and right swap, the target's y and the lateral
     anchor change sign.
     """
-    frames = observation.frames[:, jnp.array(cameras)][:, :, :, ::-1]
+    frames = observation.frames[..., jnp.array(cameras), :, :, :][..., ::-1, :]
     ego = observation.ego * jnp.array([1.0, 1.0, -1.0, -1.0])
     navigation = observation.navigation[:, jnp.array([0, 2, 1, 3, 4, 5])] * jnp.array([1.0, 1.0, 1.0, 1.0, 1.0, -1.0])
     lateral = len(anchors.LATERAL) - 1 - action[:, 0]
@@ -68,10 +69,10 @@ def augment(
     """Each row with its own changes, drawn from ``key``."""
     key_light, key_mirror = jax.random.split(key)
     if config.mirror_cameras:
-        if observation.frames.shape[1] != len(config.mirror_cameras):
+        if observation.frames.shape[-4] != len(config.mirror_cameras):
             raise ValueError(
                 f"AugmentConfig.mirror_cameras names {len(config.mirror_cameras)} cameras, the frames have "
-                f"{observation.frames.shape[1]}"
+                f"{observation.frames.shape[-4]}"
             )
         flip = jax.random.bernoulli(key_mirror, 0.5, (action.shape[0],))
         original = (observation, action)

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from jaxrecon.agents.networks import Policy, PolicyConfig, policy_shape
+from jaxrecon.agents.networks import Policy, policy_shape
+from jaxrecon.agents.policy_config import PolicyConfig, read_config
 from jaxrecon.storage import Manifest, StorageError, read_folder, write_folder
 
-POLICY_KIND, POLICY_VERSION = "policy", 1
+POLICY_KIND, POLICY_VERSION = "policy", 2
 TRAINING_KIND, TRAINING_VERSION = "training", 1
 _ARRAYS = "arrays"
 _HISTORY = "history.npz"
@@ -134,15 +135,14 @@ def load_policy(path: str | pathlib.Path, expected: PolicyConfig | None = None) 
         ArchitectureError: when the stored architecture is not the expected one.
     """
     manifest = read_folder(path, kind=POLICY_KIND, version=POLICY_VERSION)
-    stored = manifest.metadata["config"]
-    known = {field.name for field in dataclasses.fields(PolicyConfig)}
-    if not isinstance(stored, dict) or stored.keys() != known:
-        raise ArchitectureError(f"{path}: its configuration {stored} is not that of a PolicyConfig ({sorted(known)})")
-    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
-    config = PolicyConfig(**fields)
+    try:
+        config = read_config(manifest.metadata["config"])
+    except ValueError as error:
+        raise ArchitectureError(f"{path}: {error}: train a new policy") from error
     if expected is not None:
-        # The compute type changes no parameter: a policy trained in bfloat16 may drive in float32.
-        _raise_if_different(path, _plain(dataclasses.replace(config, compute=expected.compute)), _plain(expected))
+        # How it computes changes no parameter: a policy trained in bfloat16 may drive in float32.
+        alike = dataclasses.replace(config, compute=expected.compute, convolution=expected.convolution)
+        _raise_if_different(path, _plain(alike), _plain(expected))
         config = expected
     policy = policy_shape(config)
     parameters = _read_arrays(pathlib.Path(path), policy.parameters)

@@ -9,6 +9,8 @@ from jaxtyping import Array, Int, PRNGKeyArray
 class Environment(Protocol):
     """A batch of environments as a pytree whose methods are pure.
 
+    One that has a method ``figures``, from its state to arrays by name, adds them to the figures of every update.
+
     It is handed to compiled functions as an argument, so its arrays are leaves and whatever else it holds is static
     and hashable (a ``flax.struct.dataclass``, say).
     """

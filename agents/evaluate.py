@@ -1,44 +1,26 @@
 """Closed-loop evaluation over clips whose starts are fixed beforehand, so that drivers compare in pairs."""
 
 import dataclasses
-import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, PRNGKeyArray, UInt8
 from tqdm import tqdm
 
-from jaxrecon.agents.networks import PolicyOutput
+from jaxrecon.agents.challengers import NonReacting
+from jaxrecon.agents.drivers import as_driver
+from jaxrecon.agents.driving import Clips, Driver, drive
+from jaxrecon.agents.outputs import Output
 from jaxrecon.metrics.closed_loop import METRICS, Interval, Measure, paired_difference, per_clip, summarise
+from jaxrecon.metrics.neighbour_metrics import neighbours
 from jaxrecon.simulator import Perturbation, Rollout, Simulator, SimulatorParams, recorded_rollout
 from jaxrecon.simulator.starts import check_starts
 
 SAFETY = "CR+DR"  # fraction of clips that any event ended
-
-
-@flax.struct.dataclass
-class Clips:
-    """Where evaluation clips start.
-
-    Attributes:
-        start_frames: (clip,) int32 log frames.
-        perturbation: departure of each from the recorded pose.
-        scenes: (clip,) int32, of the world.
-    """
-
-    start_frames: Any
-    perturbation: Perturbation
-    scenes: Any
-
-    @property
-    def count(self) -> int:
-        """How many clips there are."""
-        return self.start_frames.shape[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +43,10 @@ class ClosedLoopReport:
     Attributes:
         clips: where the clips started.
         rollout: what happened, (step, clip, ...).
-        per_clip: each metric of every clip, under the names of ``METRICS``.
-        summary: mean of each metric over the clips where it means something.
-        intervals: 95% bootstrap interval of that mean over clips.
+        per_clip: each metric of every clip, under the names of ``METRICS`` and of ``metrics.neighbours``.
+        summary: mean of each of ``METRICS`` over the clips where it means something.
+        intervals: 95% bootstrap interval of that mean over clips, whatever their scenes; see ``bootstrap`` for those
+            of several scenes.
         overflow_share: fraction of driven steps whose observation lacked content.
         film: of one clip, where asked for.
     """
@@ -85,43 +68,19 @@ def draw_clips(simulator: Simulator, key: PRNGKeyArray, count: int, params: Simu
     return Clips(start_frames=start.frame, perturbation=start.perturbation, scenes=start.scene)
 
 
-@functools.partial(jax.jit, static_argnames=("deterministic", "filming"))
-def _drive(
-    simulator: Simulator,
-    policy: Callable[[Any], PolicyOutput],
-    clips: Clips,
-    key: PRNGKeyArray,
-    filmed: Int[Array, ""],
-    params: SimulatorParams,
-    deterministic: bool,
-    filming: bool,
-) -> tuple[Rollout, Bool[Array, "step clip"], UInt8[Array, "moment camera height width 3"] | None]:
-    key_reset, key_act = jax.random.split(key)
-    state, observation = simulator.reset_at(
-        key_reset, clips.start_frames, clips.perturbation, params, scenes=clips.scenes
-    )
-    first = observation.frames[filmed] if filming else None
-
-    def step(carry, key):
-        state, observation = carry
-        output = policy(observation)
-        action = output.mode() if deterministic else output.sample(key)
-        state, result = simulator.step(state, action, params, auto_reset=False)
-        seen = result.observation.frames[filmed] if filming else None
-        return (state, result.observation), (result.outcome, result.overflow & result.valid, seen)
-
-    keys = jax.random.split(key_act, simulator.clip_steps)
-    _, (rollout, overflow, seen) = jax.lax.scan(step, (state, observation), keys)
-    return rollout, overflow, None if first is None else jnp.concatenate([first[None], seen])
-
-
 @jax.jit
 def _score(rollout: Rollout, key: PRNGKeyArray) -> tuple[dict[str, Measure], dict[str, Array], dict[str, Interval]]:
-    measures = per_clip(rollout.trace, rollout.events, rollout.valid)
-    measures = {name: measures[name] for name in METRICS}
-    nothing = {name: Measure(value=jnp.zeros_like(m.value), valid=m.valid) for name, m in measures.items()}
-    intervals = {name: paired_difference(measures[name], nothing[name], key) for name in METRICS}
-    return measures, summarise(measures), intervals
+    measures = clip_measures(rollout)
+    ours = {name: measures[name] for name in METRICS}
+    nothing = {name: Measure(value=jnp.zeros_like(m.value), valid=m.valid) for name, m in ours.items()}
+    intervals = {name: paired_difference(ours[name], nothing[name], key) for name in METRICS}
+    return measures, summarise(ours), intervals
+
+
+def clip_measures(rollout: Rollout) -> dict[str, Measure]:
+    """All metrics of every clip: RAD's, the progress ratio, and the neighbours'."""
+    theirs = neighbours(rollout.trace, rollout.surroundings, rollout.events, rollout.valid)
+    return {**per_clip(rollout.trace, rollout.events, rollout.valid), **theirs}
 
 
 def _report(clips: Clips, rollout: Rollout, key: PRNGKeyArray, **extra: Any) -> ClosedLoopReport:
@@ -138,7 +97,7 @@ def _report(clips: Clips, rollout: Rollout, key: PRNGKeyArray, **extra: Any) -> 
 
 def evaluate(
     simulator: Simulator,
-    policy: Callable[[Any], PolicyOutput],
+    policy: Driver | Callable[[Any], Output],
     clips: Clips,
     params: SimulatorParams,
     key: PRNGKeyArray,
@@ -149,33 +108,32 @@ def evaluate(
     progress: bool = True,
     name: str = "evaluation",
 ) -> ClosedLoopReport:
-    """Drive every clip to its end with a policy and score it.
+    """Drive every clip to its end and score it.
 
     Args:
         simulator: world and rules.
-        policy: a pytree that maps a batch of observations to ``PolicyOutput``.
-        clips: where to start, from ``draw_clips``; the same for all drivers that are to be compared.
+        policy: a driver, or a pytree that maps a batch of observations to an ``Output``.
+        clips: where to start, from ``draw_clips`` or a frozen set; the same for all drivers that are to be compared.
         params: thresholds.
         key: for sampled actions and the bootstrap.
-        deterministic: take each head's most probable anchor; otherwise sample.
+        deterministic: of a policy, take each head's most probable action; otherwise sample.
         batch: clips driven side by side, which bounds the memory.
         film: number of a clip whose frames to keep.
         progress: show a bar with the collision ratio so far.
         name: of the bar.
 
     Returns:
-        The report. With a deterministic policy the clips do not depend on the key, nor on ``batch`` but for rounding.
+        The report. With a deterministic driver the clips do not depend on the key, nor on ``batch`` but for rounding.
 
     Raises:
         ValueError: when there is no clip, or no clip of the number ``film``; when a clip starts outside the world or in
             a collision.
     """
-    if clips.count < 1 or batch < 1:
-        raise ValueError(f"got {clips.count} clips and batch {batch}, expected at least one of each")
-    if film is not None and not 0 <= film < clips.count:
-        raise ValueError(f"film is {film}, expected a clip's number in [0, {clips.count})")
-    check_starts(simulator.world, np.asarray(clips.scenes), np.asarray(clips.start_frames))
-    batch = min(batch, clips.count)
+    _check(simulator, clips, batch, () if film is None else (film,))
+    driver, batch = as_driver(policy, deterministic), min(batch, clips.count)
+    if not driver.draws and film is None:
+        # Worlds that differ in what would draw them alone then share what is compiled.
+        simulator = dataclasses.replace(simulator, world=dataclasses.replace(simulator.world, source=None))
     key_drive, key_bootstrap = jax.random.split(key)
     pieces, overflows, hits = [], [], 0
     kept: Film | None = None
@@ -184,20 +142,16 @@ def evaluate(
             # The last chunk repeats the last clip, so that all have one shape and compile once.
             chosen = np.minimum(np.arange(first, first + batch), clips.count - 1)
             used = min(batch, clips.count - first)
-            rollout, overflow, seen = _drive(
-                simulator,
-                policy,
-                jax.tree.map(lambda x, rows=chosen: x[rows], clips),
-                jax.random.fold_in(key_drive, first),
-                jnp.clip(jnp.asarray(-1 if film is None else film) - first, 0, batch - 1),
-                params,
-                deterministic,
-                film is not None,
+            filmed = np.zeros(0 if film is None else 1, np.int32) + np.clip((film or 0) - first, 0, batch - 1)
+            part_key = jax.random.fold_in(key_drive, first)
+            filming = film is not None
+            driven = drive(
+                simulator, driver, clips.take(chosen), part_key, params, jnp.asarray(filmed, jnp.int32), filming
             )
-            pieces.append(jax.tree.map(lambda x, n=used: np.asarray(x)[:, :n], rollout))
-            overflows.append(np.asarray(overflow)[:, :used])
+            pieces.append(jax.tree.map(lambda x, n=used: np.asarray(x)[:, :n], driven.rollout))
+            overflows.append(np.asarray(driven.overflow)[:, :used])
             if film is not None and first <= film < first + used:
-                kept = Film(clip=film, frames=np.asarray(seen))
+                kept = Film(clip=film, frames=np.asarray(driven.frames)[:, 0])
             hits += int(pieces[-1].events[..., :2].any(axis=(0, 2)).sum())
             bar.set_postfix(CR=f"{hits / (first + used):.3f}")
             bar.update(used)
@@ -210,12 +164,66 @@ def evaluate(
     return _report(clips, rollout, key_bootstrap, overflow_share=overflow_share, film=kept)
 
 
+def film_clips(
+    simulator: Simulator,
+    policy: Driver | Callable[[Any], Output],
+    clips: Clips,
+    chosen: Sequence[int],
+    params: SimulatorParams,
+    key: PRNGKeyArray,
+) -> tuple[Rollout, tuple[Film, ...]]:
+    """Drive some clips again and keep what the cameras saw, also of drivers that do not look.
+
+    Deterministic drivers drive as they did, but for rounding.
+
+    Args:
+        simulator: world and rules.
+        policy: as in ``evaluate``.
+        clips: where they start.
+        chosen: numbers of the clips.
+        params: thresholds.
+        key: for sampled actions.
+
+    Returns:
+        What happened, (step, chosen, ...), on the host, and a film of each.
+
+    Raises:
+        ValueError: when none is chosen, or one that there is not.
+    """
+    _check(simulator, clips, len(chosen), chosen)
+    some = clips.take(np.asarray(chosen))
+    filmed = jnp.arange(len(chosen), dtype=jnp.int32)
+    driven = jax.device_get(drive(simulator, as_driver(policy), some, key, params, filmed, True))
+    return driven.rollout, tuple(Film(clip, driven.frames[:, row]) for row, clip in enumerate(chosen))
+
+
+def _check(simulator: Simulator, clips: Clips, batch: int, filmed: Sequence[int]) -> None:
+    if clips.count < 1 or batch < 1:
+        raise ValueError(f"got {clips.count} clips and batch {batch}, expected at least one of each")
+    for film in filmed:
+        if not 0 <= film < clips.count:
+            raise ValueError(f"film is {film}, expected a clip's number in [0, {clips.count})")
+    if clips.cases is not None and simulator.challenges is None:
+        raise ValueError("the clips are corner cases, but the simulator has none; see challengers.challenges_of")
+    check_starts(simulator.world, np.asarray(clips.scenes), np.asarray(clips.start_frames))
+
+
 def evaluate_recorded(
     simulator: Simulator, clips: Clips, params: SimulatorParams, key: PRNGKeyArray
 ) -> ClosedLoopReport:
-    """Score the recorded driver over the same start frames, by the same rules; unperturbed, and nothing is drawn."""
+    """Score the recorded driver over the same start frames, by the same rules; unperturbed, and nothing is drawn.
+
+    In corner cases it drives as was recorded, whatever happens.
+    """
+    if clips.cases is not None:
+        return evaluate(simulator, NonReacting(), _unperturbed(clips), params, key, name="recorded driver")
     rollout = jax.jit(recorded_rollout)(simulator, jnp.asarray(clips.start_frames), params, jnp.asarray(clips.scenes))
     return _report(clips, rollout, key)
+
+
+def _unperturbed(clips: Clips) -> Clips:
+    zero = jnp.zeros(clips.count)
+    return dataclasses.replace(clips, perturbation=Perturbation(zero, zero, zero + 1.0))
 
 
 def compare(first: ClosedLoopReport, second: ClosedLoopReport, key: PRNGKeyArray) -> dict[str, dict[str, float]]:

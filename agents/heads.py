@@ -46,3 +46,9 @@ def sample(key: PRNGKeyArray, logits: Float[Array, "*b anchor"]) -> Int[Array, "
 def mode(logits: Float[Array, "*b anchor"]) -> Int[Array, "*b"]:
     """Index of the most probable anchor; the lower index wins a tie."""
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+
+
+def below(logits: Float[Array, "*b anchor"], anchor: Int[Array, "*b"]) -> Float[Array, "*b"]:
+    """Probability of all anchors of a lower index than this one."""
+    lower = jnp.arange(logits.shape[-1]) < anchor[..., None]
+    return jnp.sum(jnp.where(lower, jax.nn.softmax(logits), 0.0), axis=-1)

@@ -1,16 +1,16 @@
-"""The loss of imitation: focal, class-balanced cross-entropy of both heads with demonstrated anchors."""
+"""The loss of imitation: focal, class-balanced cross-entropy of both heads with what was demonstrated."""
 
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.agents import heads, optimise
-from jaxrecon.agents.networks import PolicyOutput
+from jaxrecon.agents.outputs import HEADS, ContinuousOutput, Output
 from jaxrecon.agents.returns import masked_mean
+from jaxrecon.dynamics import VehicleState, to_control
 
 
 @flax.struct.dataclass
@@ -63,13 +63,17 @@ def class_weights(
 
 
 def imitation_loss(
-    output: PolicyOutput,
+    output: Output,
     action: Int[Array, "b 2"],
     valid: Bool[Array, " b"],
     params: ImitationParams,
     weights: tuple[Float[Array, " lateral"], Float[Array, " longitudinal"]] | None = None,
+    ego: Float[Array, "b 4"] | None = None,
 ) -> Float[Array, ""]:
     """Focal cross-entropy of the demonstrated anchors, nats, summed over the two heads.
+
+    Continuous heads are fitted to the acceleration and steering that lead to the anchors' point, by their negative
+    log-likelihood, balanced alike; certainty is no reason there to look away from a row, so there is no focus.
 
     Args:
         output: of the policy on the demonstrated observations.
@@ -77,43 +81,35 @@ def imitation_loss(
         valid: rows that count.
         params: label width and focal exponent.
         weights: of each head's anchors, from ``class_weights``; None weights all alike.
+        ego: state of the demonstrated observations, see ``Observation``; only continuous heads need it.
+
+    Raises:
+        ValueError: if the heads are continuous and no ego state is given.
     """
+    if isinstance(output, ContinuousOutput):
+        if ego is None:
+            raise ValueError("imitation of continuous actions needs the ego state that they start from; give ego")
+        rows = -output.log_prob(controls_of(action, ego))
+    else:
+        rows = jnp.stack([_focal(output.logits[i], action[:, i], params) for i in range(len(HEADS))], axis=-1)
     loss = jnp.zeros(())
-    for i, logits in enumerate(output.logits):
-        label = action[:, i]
-        entropy = heads.cross_entropy(logits, soft_labels(logits, label, params.label_width))
-        # The focus is no part of the aim: with its gradient, certainty would pay more than the spread label.
-        missing = jax.lax.stop_gradient(jnp.clip(1 - jnp.exp(heads.log_prob(logits, label)), 1e-6, 1.0))
-        weight = 1.0 if weights is None else weights[i][label]
-        loss += masked_mean(weight * missing**params.focal * entropy, valid)
+    for i in range(len(HEADS)):
+        weight = 1.0 if weights is None else weights[i][action[:, i]]
+        loss += masked_mean(weight * rows[:, i], valid)
     return loss
 
 
-def action_of(demonstrations: Any) -> Int[Array, "b 2"]:
-    """Labels of both heads as one action."""
-    return jnp.stack([demonstrations.lateral, demonstrations.longitudinal], axis=-1).astype(jnp.int32)
+def _focal(logits: Float[Array, "b anchor"], label: Int[Array, " b"], params: ImitationParams) -> Float[Array, " b"]:
+    entropy = heads.cross_entropy(logits, soft_labels(logits, label, params.label_width))
+    # The focus is no part of the aim: with its gradient, certainty would pay more than the spread label.
+    missing = jax.lax.stop_gradient(jnp.clip(1 - jnp.exp(heads.log_prob(logits, label)), 1e-6, 1.0))
+    return missing**params.focal * entropy
 
 
-def usable(demonstrations: Any) -> Any:
-    """The valid rows of demonstrations, on the host.
-
-    Raises:
-        ValueError: when there is no row, none is valid, or a valid one holds NaN or infinity.
-    """
-    valid = np.asarray(demonstrations.valid)
-    if not valid.any():
-        raise ValueError(
-            f"demonstrations have {valid.size} rows and none is valid: the log is shorter than the 0.5 s that a label "
-            "looks ahead, or its poses were rejected"
-        )
-    for path, leaf in jax.tree_util.tree_leaves_with_path(demonstrations):
-        values = np.asarray(leaf).reshape(valid.size, -1)
-        if np.issubdtype(values.dtype, np.floating):
-            bad = np.flatnonzero(valid & ~np.isfinite(values).all(axis=1))
-            if bad.size:
-                name = jax.tree_util.keystr(path, simple=True, separator=".")
-                raise ValueError(
-                    f"demonstrations.{name} of row {bad[0]} is {values[bad[0]].tolist()} ({bad.size} such rows), "
-                    "expected finite numbers: mark the rows invalid or correct the log's poses"
-                )
-    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[valid]), demonstrations)
+def controls_of(action: Int[Array, "b 2"], ego: Float[Array, "b 4"]) -> Float[Array, "b 2"]:
+    """Acceleration (m/s2) and steering (rad) towards an anchor pair, of a car with the common wheelbase."""
+    none = jnp.zeros(ego.shape[0])
+    vehicle = VehicleState(
+        position=jnp.zeros((ego.shape[0], 2)), yaw=none, speed=ego[:, 0], acceleration=ego[:, 1], steering=ego[:, 2]
+    )
+    return jnp.stack(to_control(action[:, 0], action[:, 1], vehicle), axis=-1)

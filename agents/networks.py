@@ -1,9 +1,8 @@
-"""The camera policy: frames, ego state and navigation in; two anchor heads and one value for each reward out."""
+"""The camera policy: frames, ego state and navigation in; two action heads and one value for each reward out."""
 
 import dataclasses
 import functools
 import itertools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,215 +10,141 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
-from jaxrecon.agents import heads
-from jaxrecon.dynamics import anchors
+from jaxrecon.agents import heads, normalisers
+from jaxrecon.agents.encoders import CameraEncoder
+from jaxrecon.agents.layers import INITIALISER, dense
+from jaxrecon.agents.normalisers import STATE_MOMENTS, VALUE_MOMENTS, Moments
+from jaxrecon.agents.outputs import HEADS, ContinuousOutput, Output, PolicyOutput
+from jaxrecon.agents.policy_config import PolicyConfig
+from jaxrecon.dynamics import DEFAULT_LIMITS, anchors
 
 # Typical magnitudes, so that the network sees numbers of order one: speed, acceleration, steering, yaw rate;
 # the four commands, then the route target's x and y.
 EGO_SCALE = (10.0, 3.0, 0.3, 0.3)
 NAVIGATION_SCALE = (1.0, 1.0, 1.0, 1.0, 30.0, 10.0)
-COMPUTE_TYPES = ("float32", "bfloat16")
-CONVOLUTIONS = ("matrix", "native")
-HEADS = ("lateral", "longitudinal")
-INITIALISER = nnx.initializers.lecun_uniform()
+# Of continuous actions, (steering rad, acceleration m/s2): how far a head's unit reaches, and a new policy's spread.
+ACTION_SCALE, ACTION_DEVIATION = (0.1, 2.0), (0.03, 0.7)
+NARROWEST, WIDEST = -3.0, 1.5  # logarithm of the factor on that spread
+
+__all__ = [
+    "HEADS",
+    "CameraPolicy",
+    "ContinuousOutput",
+    "Policy",
+    "PolicyConfig",
+    "PolicyOutput",
+    "create_policy",
+    "parameter_count",
+    "policy_of",
+    "policy_shape",
+    "state_vector",
+]
 
 
-@dataclasses.dataclass(frozen=True)
-class PolicyConfig:
-    """Shape of a ``CameraPolicy``.
+class AnchorHeads(nnx.Module):
+    """RAD's decoupled categorical heads, anchors that the car cannot reach masked."""
 
-    Attributes:
-        cameras: how many cameras a frame has; they share one encoder.
-        width, height: of a frame, in pixels; multiples of ``patch``.
-        patch: side of the square patches that the encoder first embeds, in pixels.
-        channels: features of the patch embedding, then of each stride-2 convolution after it.
-        camera_features: features that summarise one camera.
-        state_features: features of ego state and navigation together.
-        trunk: widths of the layers between the features and the heads.
-        rewards: how many values there are.
-        compute: type that the layers compute in; parameters and outputs are float32 always.
-        convolution: "matrix" convolves by a matrix product over gathered windows, "native" by XLA's convolution. They
-            agree but for rounding. On CPUs XLA differentiates a convolution inside a loop ten times more slowly than
-            the product; on accelerators the native one needs less memory.
-    """
+    def __init__(self, inputs: int, rngs: nnx.Rngs):
+        # Small last layers: a new policy is close to uniform over feasible anchors, and its values to zero.
+        small = nnx.initializers.normal(1e-3)
+        self.lateral = nnx.Linear(inputs, len(anchors.LATERAL), kernel_init=small, rngs=rngs)
+        self.longitudinal = nnx.Linear(inputs, len(anchors.LONGITUDINAL), kernel_init=small, rngs=rngs)
 
-    cameras: int = 1
-    width: int = 48
-    height: int = 32
-    patch: int = 4
-    channels: tuple[int, ...] = (24, 32, 48)
-    camera_features: int = 128
-    state_features: int = 64
-    trunk: tuple[int, ...] = (128,)
-    rewards: int = 4
-    compute: str = "float32"
-    convolution: str = "matrix"
-
-    def __post_init__(self):
-        for name in ("cameras", "patch", "camera_features", "state_features", "rewards"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"PolicyConfig.{name} is {getattr(self, name)}, expected at least 1")
-        for name in ("width", "height"):
-            size = getattr(self, name)
-            if size < self.patch or size % self.patch:
-                raise ValueError(f"PolicyConfig.{name} is {size}, expected a multiple of patch = {self.patch}")
-        for name in ("channels", "trunk"):
-            if not getattr(self, name) or min(getattr(self, name)) < 1:
-                raise ValueError(f"PolicyConfig.{name} is {getattr(self, name)}, expected one or more positive widths")
-        if self.compute not in COMPUTE_TYPES:
-            raise ValueError(f"PolicyConfig.compute is {self.compute!r}, expected one of {COMPUTE_TYPES}")
-        if self.convolution not in CONVOLUTIONS:
-            raise ValueError(f"PolicyConfig.convolution is {self.convolution!r}, expected one of {CONVOLUTIONS}")
-
-    @property
-    def encoded_size(self) -> tuple[int, int]:
-        """(rows, columns) of the encoder's last feature map."""
-        shrink = 2 ** (len(self.channels) - 1)
-        return math.ceil(self.height / self.patch / shrink), math.ceil(self.width / self.patch / shrink)
-
-
-@flax.struct.dataclass
-class PolicyOutput:
-    """What a policy says about a batch of observations.
-
-    Attributes:
-        lateral_logits: Float (b, lateral anchor), infeasible anchors masked.
-        longitudinal_logits: Float (b, longitudinal anchor), infeasible anchors masked.
-        values: Float (b, reward), the discounted sum expected of each reward.
-    """
-
-    lateral_logits: Any
-    longitudinal_logits: Any
-    values: Any
-
-    @property
-    def logits(self) -> tuple[Array, Array]:
-        """Both heads' logits, in the order of ``HEADS``."""
-        return self.lateral_logits, self.longitudinal_logits
-
-    def sample(self, key: PRNGKeyArray) -> Int[Array, "b 2"]:
-        """An action drawn from each head independently, in the order of ``HEADS``."""
-        keys = jax.random.split(key)
-        return jnp.stack([heads.sample(k, x) for k, x in zip(keys, self.logits, strict=True)], axis=-1)
-
-    def mode(self) -> Int[Array, "b 2"]:
-        """The most probable action of each head."""
-        return jnp.stack([heads.mode(x) for x in self.logits], axis=-1)
-
-    def log_prob(self, action: Int[Array, "b 2"]) -> Float[Array, "b 2"]:
-        """Log-probability of an action under each head, nats."""
-        return jnp.stack([heads.log_prob(x, action[:, i]) for i, x in enumerate(self.logits)], axis=-1)
-
-    def entropy(self) -> Float[Array, "b 2"]:
-        """Entropy of each head, nats."""
-        return jnp.stack([heads.entropy(x) for x in self.logits], axis=-1)
-
-
-class Convolution(nnx.Module):
-    """A 3x3 convolution that halves the size (rounded up), zeros around the edge."""
-
-    def __init__(self, inputs: int, outputs: int, config: PolicyConfig, rngs: nnx.Rngs):
-        self.kernel = nnx.Param(INITIALISER(rngs.params(), (3, 3, inputs, outputs)))
-        self.bias = nnx.Param(jnp.zeros((outputs,)))
-        self.kind = jnp.dtype(config.compute)
-        self.native = config.convolution == "native"
-
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c2"]:
-        kernel, bias = self.kernel[...].astype(self.kind), self.bias[...].astype(self.kind)
-        if self.native:
-            sides = ((1, 1), (1, 1))
-            return (
-                jax.lax.conv_general_dilated(x, kernel, (2, 2), sides, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-                + bias
-            )
-        _, h, w, _ = x.shape
-        padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        windows = jnp.concatenate(
-            [padded[:, i : i + h : 2, j : j + w : 2] for i in range(3) for j in range(3)], axis=-1
+    def __call__(self, x: Float[Array, "b f"], speed: Float[Array, " b"], values: Float[Array, "b r"]) -> PolicyOutput:
+        """Both heads over what a car of this speed (m/s) can reach."""
+        lateral, longitudinal = anchors.feasible(speed)
+        return PolicyOutput(
+            lateral_logits=heads.mask_logits(self.lateral(x), lateral),
+            longitudinal_logits=heads.mask_logits(self.longitudinal(x), longitudinal),
+            values=values,
         )
-        # Flat rows: XLA's CPU backend differentiates products of higher rank several times more slowly.
-        y = windows.reshape(-1, windows.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1]) + bias
-        return y.reshape(*windows.shape[:-1], -1)
 
 
-class CameraEncoder(nnx.Module):
-    """Patches, strided convolutions and one dense layer: a frame becomes a feature vector."""
+class ContinuousHeads(nnx.Module):
+    """Steering and acceleration, each a Gaussian whose mean the car's limits bound."""
 
-    def __init__(self, config: PolicyConfig, rngs: nnx.Rngs):
-        kind = jnp.dtype(config.compute)
-        widths = config.channels
-        self.patch = config.patch
-        self.kind = kind
-        self.embed = nnx.Linear(3 * config.patch**2, widths[0], dtype=kind, kernel_init=INITIALISER, rngs=rngs)
-        self.convolutions = nnx.List(
-            [Convolution(narrow, wide, config, rngs) for narrow, wide in itertools.pairwise(widths)]
-        )
-        rows, columns = config.encoded_size
-        self.dense = nnx.Linear(
-            rows * columns * widths[-1], config.camera_features, dtype=kind, kernel_init=INITIALISER, rngs=rngs
-        )
-        self.norm = nnx.LayerNorm(config.camera_features, rngs=rngs)
+    def __init__(self, inputs: int, rngs: nnx.Rngs):
+        small = nnx.initializers.normal(1e-3)
+        self.lateral = nnx.Linear(inputs, 2, kernel_init=small, rngs=rngs)
+        self.longitudinal = nnx.Linear(inputs, 2, kernel_init=small, rngs=rngs)
 
-    def __call__(self, frames: UInt8[Array, "b h w 3"]) -> Float[Array, "b feature"]:
-        b, h, w, _ = frames.shape
-        size = self.patch
-        # A flat matrix product over patches: several times faster on a CPU than the equal strided convolution.
-        patches = frames.reshape(b, h // size, size, w // size, size, 3).transpose(0, 1, 3, 2, 4, 5)
-        x = patches.reshape(-1, 3 * size * size).astype(self.kind) / 127.5 - 1.0
-        x = nnx.relu(self.embed(x)).reshape(b, h // size, w // size, -1)
-        for convolution in self.convolutions:
-            x = nnx.relu(convolution(x))
-        return nnx.relu(self.norm(self.dense(x.reshape(b, -1)).astype(jnp.float32)))
+    def __call__(
+        self, x: Float[Array, "b f"], speed: Float[Array, " b"], values: Float[Array, "b r"]
+    ) -> ContinuousOutput:
+        """Both heads; the speed masks nothing."""
+        raw = jnp.stack([self.lateral(x), self.longitudinal(x)], axis=1)
+        limits = jnp.asarray([DEFAULT_LIMITS.steering, DEFAULT_LIMITS.braking])
+        mean = limits * jnp.tanh(jnp.asarray(ACTION_SCALE) * raw[..., 0] / limits)
+        spread = jnp.log(jnp.asarray(ACTION_DEVIATION)) + jnp.clip(raw[..., 1], NARROWEST, WIDEST)
+        return ContinuousOutput(mean=mean, log_deviation=spread, values=values)
 
 
 class CameraPolicy(nnx.Module):
-    """The decoupled discrete policy of RAD with one critic for each reward.
+    """The decoupled policy of RAD with one critic for each reward.
 
     Source:
         Gao et al. 2025 (RAD, arXiv 2502.13144), section 3.
     """
 
     def __init__(self, config: PolicyConfig, rngs: nnx.Rngs):
-        kind = jnp.dtype(config.compute)
-        self.shape = (config.cameras, config.height, config.width, 3)
-        self.kind = kind
+        self.config = config
         self.encoder = CameraEncoder(config, rngs)
         state_inputs = len(EGO_SCALE) + len(NAVIGATION_SCALE)
-        self.state = nnx.Linear(state_inputs, config.state_features, dtype=kind, kernel_init=INITIALISER, rngs=rngs)
+        self.state = dense(state_inputs, config.state_features, config, rngs)
         widths = (config.cameras * config.camera_features + config.state_features, *config.trunk)
-        self.trunk = nnx.List(
-            [nnx.Linear(a, b, dtype=kind, kernel_init=INITIALISER, rngs=rngs) for a, b in itertools.pairwise(widths)]
-        )
-        # Small last layers: a new policy is close to uniform over feasible anchors, and its values to zero.
-        small = nnx.initializers.normal(1e-3)
-        self.lateral = nnx.Linear(widths[-1], len(anchors.LATERAL), kernel_init=small, rngs=rngs)
-        self.longitudinal = nnx.Linear(widths[-1], len(anchors.LONGITUDINAL), kernel_init=small, rngs=rngs)
+        self.trunk = nnx.List([dense(a, b, config, rngs) for a, b in itertools.pairwise(widths)])
+        build = AnchorHeads if config.action == "anchors" else ContinuousHeads
+        self.heads = build(widths[-1], rngs)
         self.critic_hidden = nnx.Linear(widths[-1], widths[-1], kernel_init=INITIALISER, rngs=rngs)
-        self.critic = nnx.Linear(widths[-1], config.rewards, kernel_init=small, rngs=rngs)
+        self.critic = nnx.Linear(widths[-1], config.rewards, kernel_init=nnx.initializers.normal(1e-3), rngs=rngs)
+        # Named as in ``normalisers.FIXED``.
+        self.state_moments = Moments(state_inputs) if config.normalise_state else None
+        self.value_moments = Moments(config.rewards) if config.normalise_values else None
 
-    def __call__(self, observation: Any) -> PolicyOutput:
-        frames = observation.frames
-        if frames.shape[1:] != self.shape:
-            raise ValueError(
-                f"observation.frames has shape (camera, height, width, 3) = {frames.shape[1:]}, the policy was built "
-                f"for {self.shape}: give PolicyConfig the cameras, width and height of the camera rig"
-            )
-        cameras = self.encoder(frames.reshape(-1, *frames.shape[2:])).reshape(frames.shape[0], -1)
-        ego = observation.ego / jnp.array(EGO_SCALE)
-        navigation = observation.navigation / jnp.array(NAVIGATION_SCALE)
-        state = nnx.relu(self.state(jnp.concatenate([ego, navigation], axis=-1)))
-        x = jnp.concatenate([cameras.astype(self.kind), state], axis=-1)
+    def __call__(self, observation: Any) -> Output:
+        cameras = self.encode(observation.frames)
+        x = jnp.concatenate([cameras.astype(jnp.dtype(self.config.compute)), self._state(observation)], axis=-1)
         for layer in self.trunk:
             x = nnx.relu(layer(x))
         x = x.astype(jnp.float32)
-        lateral_feasible, longitudinal_feasible = anchors.feasible(observation.ego[:, 0])
-        return PolicyOutput(
-            lateral_logits=heads.mask_logits(self.lateral(x), lateral_feasible),
-            longitudinal_logits=heads.mask_logits(self.longitudinal(x), longitudinal_feasible),
-            values=self.critic(nnx.relu(self.critic_hidden(x))),
-        )
+        values = self.critic(nnx.relu(self.critic_hidden(x)))
+        if self.value_moments is not None:
+            centre, scale = self.value_moments.centre_and_deviation()
+            values = values * scale + centre
+        return self.heads(x, observation.ego[:, 0], values)
+
+    def encode(self, frames: UInt8[Array, "b *slot camera h w 3"]) -> Float[Array, "b feature"]:
+        """All cameras' features side by side; an axis ``slot``, newest first, where the policy has a history."""
+        config = self.config
+        wanted: tuple[int, ...] = (config.cameras, config.height, config.width, 3)
+        if config.history > 1 or frames.ndim == 6:
+            wanted = (config.history, *wanted)
+        if frames.shape[1:] != wanted:
+            names = "(slot, camera, height, width, 3)" if len(wanted) == 5 else "(camera, height, width, 3)"
+            raise ValueError(
+                f"observation.frames has shape {names} = {frames.shape[1:]}, the policy was built for {wanted}: give "
+                "PolicyConfig the cameras, width and height of the camera rig, and the policy its history "
+                "(agents.histories)"
+            )
+        stack = frames if frames.ndim == 6 else frames[:, None]
+        b, slots, cameras, h, w, _ = stack.shape
+        images = stack.transpose(0, 2, 3, 4, 1, 5).reshape(b * cameras, h, w, 3 * slots)
+        return self.encoder(images).reshape(b, -1)
+
+    def _state(self, observation: Any) -> Float[Array, "b feature"]:
+        vector = state_vector(observation)
+        if self.state_moments is None:
+            vector = vector / jnp.array(EGO_SCALE + NAVIGATION_SCALE)
+        else:
+            vector = self.state_moments(vector)
+        return nnx.relu(self.state(vector))
+
+
+def state_vector(observation: Any) -> Float[Array, "*b 10"]:
+    """Ego state and navigation side by side."""
+    return jnp.concatenate([observation.ego, observation.navigation], axis=-1)
 
 
 @flax.struct.dataclass
@@ -236,13 +161,35 @@ class Policy:
     graph: Any = flax.struct.field(pytree_node=False)
     config: Any = flax.struct.field(pytree_node=False)
 
-    def __call__(self, observation: Any) -> PolicyOutput:
+    def __call__(self, observation: Any) -> Output:
         """Heads and values of a batch of observations."""
         return nnx.merge(self.graph, self.parameters)(observation)
 
+    def having_seen(
+        self, observation: Any, returns: Float[Array, "*b reward"] | None, valid: Bool[Array, "*b"]
+    ) -> "Policy":
+        """The policy with what it has just seen among its moments; itself where it keeps none."""
+        parameters = dict(self.parameters) if isinstance(self.parameters, dict) else {}
+        if STATE_MOMENTS in parameters:
+            moments = normalisers.absorb(parameters[STATE_MOMENTS], state_vector(observation), valid)
+            parameters[STATE_MOMENTS] = moments
+        if VALUE_MOMENTS in parameters and returns is not None:
+            before = parameters[VALUE_MOMENTS]
+            after = normalisers.absorb(before, returns, valid)
+            critic = normalisers.rescaled_critic(parameters["critic"], before, after)
+            parameters |= {VALUE_MOMENTS: after, "critic": critic}
+        return dataclasses.replace(self, parameters=parameters) if parameters else self
+
+    @property
+    def value_deviation(self) -> Float[Array, " reward"] | float:
+        """Unit of the critics' errors."""
+        if isinstance(self.parameters, dict) and VALUE_MOMENTS in self.parameters:
+            return normalisers.deviation(self.parameters[VALUE_MOMENTS]["variance"])
+        return 1.0
+
 
 def policy_of(module: nnx.Module, config: Any) -> Policy:
-    """The pure form of a module that maps observations to ``PolicyOutput``."""
+    """The pure form of a module that maps observations to an ``Output``."""
     graph, state = nnx.split(module)
     return Policy(parameters=nnx.to_pure_dict(state), graph=graph, config=config)
 

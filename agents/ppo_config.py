@@ -17,6 +17,9 @@ class PPOConfig:
         epochs: passes over an update's samples.
         minibatches: gradient steps of a pass; divides ``environments * steps``.
         lateral_rewards, longitudinal_rewards: the rewards (indices into the environment's) that each head learns from.
+        auxiliary: whether to tell from where events threaten, for the auxiliary losses; environments that cannot tell
+            have none.
+        frozen: parts of the policy that are not trained, by name, ("encoder",) say.
         imitation_share: of the loss, and of the rows in a gradient step, that demonstrations have where they are given;
             0.2 is RAD's four to one.
         critic_updates: the first so many updates fit the critics and demonstrations only.
@@ -31,12 +34,14 @@ class PPOConfig:
     minibatches: int = 4
     lateral_rewards: tuple[int, ...] = (1, 2, 3)
     longitudinal_rewards: tuple[int, ...] = (0,)
+    auxiliary: bool = True
+    frozen: tuple[str, ...] = ()
     imitation_share: float = 0.2
     critic_updates: int = 2
     save_every: int = 20
     stop_after_skips: int = 24
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("updates", "environments", "steps", "epochs", "minibatches", "save_every", "stop_after_skips"):
             if getattr(self, name) < 1:
                 raise ValueError(f"PPOConfig.{name} is {getattr(self, name)}, expected at least 1")
@@ -51,7 +56,12 @@ class PPOConfig:
             raise ValueError(f"PPOConfig.imitation_share is {self.imitation_share}, expected 0 <= share < 1")
         for name in ("lateral_rewards", "longitudinal_rewards"):
             if not getattr(self, name):
-                raise ValueError(f"PPOConfig.{name} is empty, expected at least one reward for the head to learn from")
+                raise ValueError(f"PPOConfig.{name} is empty, expected at least one index of a reward")
+
+    @property
+    def rewards_of_heads(self) -> tuple[tuple[int, ...], ...]:
+        """Rewards that each head learns from, in the order of ``outputs.HEADS``."""
+        return self.lateral_rewards, self.longitudinal_rewards
 
     @property
     def demonstrations_per_minibatch(self) -> int:
@@ -72,11 +82,12 @@ class PPOParams:
         lateral_clip, longitudinal_clip: how far each head's probability ratio may move before its gradient stops.
         value_weight: of the critics' squared error.
         entropy_weight: of the bonus on both heads' entropy, per nat.
+        auxiliary_weight: of the losses that move probability away from where events threaten.
         advantage_floor: smallest standard deviation that advantages are divided by.
         gradient_norm: gradients are clipped to it.
 
     Source:
-        Schulman et al. 2017 (PPO); clips, discount and decay of RAD (arXiv 2502.13144).
+        Schulman et al. 2017 (PPO); clips, discount, decay and auxiliary losses of RAD (arXiv 2502.13144).
     """
 
     learning_rate: Any = 3e-4
@@ -87,6 +98,7 @@ class PPOParams:
     longitudinal_clip: Any = 0.2
     value_weight: Any = 0.5
     entropy_weight: Any = 1e-3
+    auxiliary_weight: Any = 0.1
     advantage_floor: Any = 0.02
     gradient_norm: Any = 0.5
 

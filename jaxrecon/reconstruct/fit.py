@@ -27,6 +27,7 @@ from jaxrecon.scene.scene import Scene
 
 _BETWEEN = 2  # frames between the neighbours of one that is not learned from
 _MOST_TRAINING_SCORED = 8
+_GROUND_ROOM = 512  # cells; the ground's map has a multiple of it along each side, so that like drives compile once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,8 +167,14 @@ def _material(log: DrivingLog, views: Views) -> Material:
             np.stack(actor_weights) if actor_weights else np.zeros((0, frames, frames)), jnp.float32
         ),
         actor_between=jnp.asarray(np.stack(between) if between else np.zeros((0, frames)), bool),
-        ground=ground.from_lidar(log, fitted) if seen_ground else None,
+        ground=_roomy(ground.from_lidar(log, fitted)) if seen_ground else None,
     )
+
+
+def _roomy(field: ground.HeightField) -> ground.HeightField:
+    """The same ground on a larger map, on the rest of which nothing is known."""
+    room = [(0, -size % _GROUND_ROOM) for size in field.height.shape]
+    return dataclasses.replace(field, height=jnp.pad(field.height, room, constant_values=ground.UNKNOWN))
 
 
 def _score_heldout(

@@ -2,6 +2,7 @@
 
 from jaxrecon.scene.assets import Asset, BankError, WellSeen, extract_actors, insert_actor
 from jaxrecon.scene.bank import load_bank, save_bank
+from jaxrecon.scene.compact import load_compact, save_compact
 from jaxrecon.scene.files import SceneError, load_levels, load_scene, save_scene
 from jaxrecon.scene.gaussians import Gaussians, concatenate, empty
 from jaxrecon.scene.levels import Levels, LevelsConfig, build_levels, join_levels
@@ -29,12 +30,14 @@ __all__ = [
     "insert_actor",
     "join_levels",
     "load_bank",
+    "load_compact",
     "load_levels",
     "load_scene",
     "read_parts",
     "read_ply",
     "read_spz",
     "save_bank",
+    "save_compact",
     "save_scene",
     "sky_colour",
     "write_parts",

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxrecon.agents import ImitationConfig, PolicyConfig, PPOConfig
-from jaxrecon.agents.networks import PolicyOutput, policy_of
+from jaxrecon.agents import ConvolutionalConfig, ImitationConfig, PolicyConfig, PPOConfig
+from jaxrecon.agents.networks import policy_of
+from jaxrecon.agents.outputs import PolicyOutput
 
 
 @flax.struct.dataclass
@@ -127,7 +128,8 @@ def table_config():
 @pytest.fixture(scope="session")
 def small_config():
     """One small camera policy for all tests, for the same reason."""
-    return PolicyConfig(width=8, height=8, channels=(8, 8), camera_features=16, state_features=8, trunk=(32,))
+    encoder = ConvolutionalConfig(channels=(8, 8))
+    return PolicyConfig(width=8, height=8, encoder=encoder, camera_features=16, state_features=8, trunk=(32,))
 
 
 @pytest.fixture(scope="session")

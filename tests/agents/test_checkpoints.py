@@ -10,7 +10,10 @@ import pytest
 from jaxrecon.agents import (
     ArchitectureError,
     CheckpointError,
+    ConvolutionalConfig,
+    ResidualConfig,
     TrainingCheckpoints,
+    TransformerConfig,
     create_policy,
     load_policy,
     save_policy,
@@ -40,6 +43,19 @@ def test_another_architecture_is_named(saved, small_config):
         load_policy(saved, dataclasses.replace(small_config, trunk=(16,)))
     half, _ = load_policy(saved, dataclasses.replace(small_config, compute="bfloat16"))
     assert half.config.compute == "bfloat16"
+
+
+@pytest.mark.parametrize("encoder", [ConvolutionalConfig(channels=(4,)), ResidualConfig(channels=(4,), groups=2), None])
+def test_every_architecture_comes_back_and_others_are_refused(tmp_path, small_config, encoder):
+    encoder = encoder or TransformerConfig(patch=4, width=8, depth=1, attention_heads=2)
+    config = dataclasses.replace(small_config, encoder=encoder, history=2, action="continuous", normalise_values=True)
+    made = create_policy(config, jax.random.key(0))
+    save_policy(tmp_path / "one", made)
+    loaded, _ = load_policy(tmp_path / "one")
+    assert loaded.config == config
+    jax.tree.map(np.testing.assert_array_equal, made.parameters, loaded.parameters)
+    with pytest.raises(ArchitectureError, match=r"another architecture.*history: 2 stored, 1 expected; encoder: "):
+        load_policy(tmp_path / "one", small_config)
 
 
 def test_an_existing_policy_is_not_overwritten(policy, saved):

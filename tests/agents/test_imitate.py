@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from jaxrecon.agents import (
     AugmentConfig,
+    CheckpointError,
+    DemonstrationError,
     ImitationConfig,
     ImitationParams,
     NonFiniteError,
@@ -19,8 +21,8 @@ from jaxrecon.agents import (
     imitate,
 )
 from jaxrecon.agents.augment import augment, jitter_light, mirror
-from jaxrecon.agents.imitation_loss import class_weights, imitation_loss, soft_labels
-from jaxrecon.agents.networks import PolicyOutput
+from jaxrecon.agents.imitation_loss import class_weights, controls_of, imitation_loss, soft_labels
+from jaxrecon.agents.outputs import PolicyOutput
 from jaxrecon.dynamics import anchors
 from jaxrecon.simulator import Demonstrations, Observation
 
@@ -83,6 +85,8 @@ def test_empty_and_broken_sets_are_named(imitation_config):
     none = dataclasses.replace(synthetic(8), valid=jnp.zeros(8, bool))
     with pytest.raises(ValueError, match="8 rows and none is valid"):
         imitate.fit(none, imitation_config, jax.random.key(0), progress=False)
+    with pytest.raises(DemonstrationError, match="0 rows and none is valid"):
+        imitate.fit(jax.tree.map(lambda x: x[:0], none), imitation_config, jax.random.key(0), progress=False)
     shown = synthetic()
     ego = shown.observation.ego.at[7, 2].set(jnp.nan)
     nan = dataclasses.replace(shown, observation=dataclasses.replace(shown.observation, ego=ego))
@@ -96,6 +100,64 @@ def test_empty_and_broken_sets_are_named(imitation_config):
             params=ImitationParams(learning_rate=jnp.float32(1e38)),
             progress=False,
         )
+
+
+def test_continuous_heads_learn_the_controls_that_lead_to_the_anchors(imitation_config):
+    config = dataclasses.replace(imitation_config.policy, action="continuous", normalise_state=True)
+    schedule = dataclasses.replace(imitation_config, policy=config)
+    policy, curves = imitate.fit(synthetic(), schedule, jax.random.key(0), params=FAST, progress=False)
+    shown = synthetic()
+    action = jnp.stack([shown.lateral, shown.longitudinal], axis=-1)
+    wanted = np.asarray(jax.jit(controls_of)(action, shown.observation.ego))
+    driven = np.asarray(jax.jit(Policy.__call__)(policy, shown.observation).mode())
+    train, _ = imitate.split_rows(60, imitation_config)
+    off = np.abs(driven - wanted)[train, 1]
+    # Chance would be off by about a standard deviation.
+    assert wanted[:, 1].std() > 0.05 and off.mean() < 0.2 * wanted[train, 1].std()
+    assert curves["loss"][-5:].mean() < curves["loss"][0] - 1 and "lateral_within_one" not in curves
+    # Moments are those of what was shown.
+    seen = np.asarray(shown.observation.ego)[train].mean(0)
+    np.testing.assert_allclose(policy.parameters["state_moments"]["mean"][:4], seen, atol=1e-4)
+
+
+def test_controls_lead_to_the_anchors_point():
+    action, ego = jnp.array([[30, 20], [50, 20]]), jnp.tile(jnp.array([10.0, 0, 0, 0]), (2, 1))
+    straight, left = np.asarray(controls_of(action, ego))
+    # Five metres in half a second is holding the speed.
+    np.testing.assert_allclose(straight, [0.0, 0.0], atol=1e-5)
+    x, y = 5.0, float(anchors.LATERAL[50])
+    np.testing.assert_allclose(left[1], np.arctan(2.765 * 2 * y / (x * x + y * y)), rtol=1e-5)
+
+
+def test_driving_selects_and_an_interrupted_run_goes_on(imitation_config, tmp_path):
+    config = dataclasses.replace(imitation_config, epochs=9, epochs_per_call=3, select="driving", save_every=1)
+    costs, kept = [0.5, 0.2, 0.4], []
+
+    def validate(policy):
+        kept.append(jax.tree.map(np.array, policy.parameters))
+        if len(kept) == 3 and interrupting:
+            raise KeyboardInterrupt
+        return costs[len(kept) - 1]
+
+    def fit(**arguments):
+        return imitate.fit(synthetic(), config, jax.random.key(0), validate=validate, progress=False, **arguments)
+
+    interrupting = False
+    whole, curves = fit()
+    jax.tree.map(np.testing.assert_array_equal, whole.parameters, kept[1])
+    np.testing.assert_allclose(curves["driving_cost"], np.repeat(costs, 3))
+    interrupting, kept = True, []
+    with pytest.raises(KeyboardInterrupt):
+        fit(folder=tmp_path)
+    interrupting, kept = False, kept[:2]
+    resumed, again = fit(folder=tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, whole.parameters, resumed.parameters)
+    assert curves.keys() == again.keys()
+    jax.tree.map(np.testing.assert_array_equal, curves, again)
+    with pytest.raises(CheckpointError, match=r"identity\.scene: None stored, other expected"):
+        fit(folder=tmp_path, identity={"scene": "other"})
+    with pytest.raises(ValueError, match="select is 'driving' and fit got no validate"):
+        imitate.fit(synthetic(), config, jax.random.key(0), progress=False)
 
 
 def test_held_out_rows_are_whole_blocks():
@@ -151,6 +213,18 @@ def test_mirroring_twice_is_nothing_and_once_swaps_left_and_right(seed):
     np.testing.assert_array_equal(once.ego[:, 2:], -seen.ego[:, 2:])
 
 
+def test_histories_are_mirrored_and_lit_as_one():
+    rng = np.random.default_rng(3)
+    seen = observations(rng, 4)
+    stacked = dataclasses.replace(seen, frames=jnp.asarray(rng.integers(0, 256, (4, 3, 2, 8, 8, 3)), jnp.uint8))
+    action = jnp.tile(jnp.array([[10, 20]]), (4, 1))
+    once, _ = mirror(stacked, action, (1, 0))
+    np.testing.assert_array_equal(once.frames[:, 1, 0, :, 0], stacked.frames[:, 1, 1, :, -1])
+    flat = jnp.full((4, 3, 2, 4, 4, 3), 100, jnp.uint8)
+    lit = np.asarray(jitter_light(flat, jax.random.key(0), AugmentConfig())).reshape(4, -1)
+    assert all(np.ptp(row) == 0 for row in lit) and len(set(lit[:, 0].tolist())) > 1
+
+
 def test_light_changes_rows_apart_and_none_when_off():
     frames = jnp.full((4, 2, 4, 4, 3), 100, jnp.uint8)
     same = jitter_light(frames, jax.random.key(0), AugmentConfig(brightness=0.0, contrast=0.0))
@@ -178,7 +252,7 @@ def test_augmentation_mirrors_labels_with_their_rows():
         (lambda: AugmentConfig(contrast=1.5), "contrast is 1.5"),
         (lambda: ImitationConfig(select="worst"), "select is 'worst'"),
         (lambda: ImitationConfig(held_out_every=1), "held_out_every is 1"),
-        (lambda: PolicyConfig(width=50), "width is 50, expected a multiple of patch = 4"),
+        (lambda: PolicyConfig(width=50), "width is 50, expected a multiple of the encoder's patch = 4"),
         (lambda: PolicyConfig(compute="float16"), "compute is 'float16'"),
         (lambda: PolicyConfig(trunk=()), "trunk is"),
     ],

@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrecon.agents import CheckpointError, PPOConfig, PPOParams, ppo
-from jaxrecon.agents.networks import PolicyOutput
-from jaxrecon.agents.ppo_loss import Samples, head_advantages, ppo_loss
+from jaxrecon.agents import CheckpointError, InvalidBatchError, PPOConfig, PPOParams, ppo
+from jaxrecon.agents.auxiliary import auxiliary_loss
+from jaxrecon.agents.outputs import PolicyOutput
+from jaxrecon.agents.ppo_loss import Samples, head_advantages, ppo_loss, reward_advantages
 
 
 class Interrupted(Exception):
@@ -25,7 +27,6 @@ def random_samples(seed: int, rows: int = 16) -> tuple[PolicyOutput, Samples]:
     output = PolicyOutput(normal(rows, 5), normal(rows, 7), normal(rows, 4))
     action = jnp.asarray(np.stack([rng.integers(0, 5, rows), rng.integers(0, 7, rows)], 1))
     samples = Samples(
-        observation=None,
         action=action,
         log_prob=output.log_prob(action) + 0.1 * normal(rows, 2),
         advantage=normal(rows, 2),
@@ -79,6 +80,31 @@ def test_advantage_of_a_head_sums_its_own_rewards():
     own = np.stack([np.asarray(advantages[..., 1:]).sum(-1), np.asarray(advantages[..., 0])], -1)
     expected = (own - own.mean((0, 1))) / own.std((0, 1))
     np.testing.assert_allclose(heads, expected, atol=1e-5)
+
+
+def test_auxiliary_losses_and_the_critics_unit_enter_as_they_should():
+    output, samples = random_samples(4)
+    rng = np.random.default_rng(5)
+    sides = jnp.asarray(rng.integers(-1, 2, (16, 4)), jnp.float32)
+    aside = dataclasses.replace(samples, sides=sides, reward_advantage=jnp.asarray(rng.normal(size=(16, 4))))
+    heads = ((1, 2, 3), (0,))
+    plain, _ = compiled_loss(output, samples, PPOParams(), 1.0)
+    loss, figures = ppo_loss(output, aside, PPOParams(auxiliary_weight=0.3), 1.0, heads)
+    np.testing.assert_allclose(loss, plain + 0.3 * figures["auxiliary_loss"], rtol=1e-5)
+    below = output.below(samples.action)
+    expected = auxiliary_loss(below, aside.reward_advantage, sides, samples.valid, heads)
+    np.testing.assert_allclose(figures["auxiliary_loss"], expected, rtol=1e-5)
+    _, halved = ppo_loss(output, samples, PPOParams(), 1.0, heads, jnp.full(4, 2.0))
+    np.testing.assert_allclose(halved["value_loss"], ppo_loss(output, samples, PPOParams(), 1.0)[1]["value_loss"] / 4)
+
+
+def test_advantage_of_a_reward_has_the_unit_of_its_head_and_its_own_sign():
+    advantages = jnp.asarray(np.random.default_rng(0).normal(size=(6, 5, 4)), jnp.float32)
+    valid = jnp.ones((6, 5), bool).at[0].set(False)
+    scaled = np.asarray(reward_advantages(advantages, valid, ((1, 2), (0,)), 1e-3))
+    own = np.asarray(advantages[1:, :, 1] + advantages[1:, :, 2])
+    np.testing.assert_allclose(scaled[1:, :, 1], np.asarray(advantages[1:, :, 1]) / own.std(), rtol=1e-5)
+    assert not scaled[0].any() and not scaled[..., 3].any()
 
 
 def test_rows_that_do_not_count_have_no_gradient_even_with_impossible_actions():
@@ -152,6 +178,31 @@ def test_checkpoints_of_another_run_are_refused(trained, problem, table_policy, 
         trained(problem, table_policy, folder=tmp_path)
     with pytest.raises(CheckpointError, match=r"params.discount: 0.9 stored, 0.8 expected"):
         trained(problem, table_policy, folder=tmp_path, identity={"scene": "abc"}, params=PPOParams(discount=0.8))
+
+
+def test_an_update_without_a_single_valid_step_stops_with_a_report(trained, problem, table_policy):
+    class Asleep(type(problem)):
+        def step(self, state, action, params):
+            state, result = super().step(state, action, params)
+            return state, result.replace(valid=jnp.zeros_like(result.valid))
+
+    asleep = jax.tree_util.tree_map(lambda x: x, problem)
+    asleep = flax.struct.dataclass(Asleep)(**vars(asleep))
+    with pytest.raises(InvalidBatchError, match="update 0: none of its 256 steps belongs to an episode"):
+        trained(asleep, table_policy)
+
+
+def test_heads_that_learn_from_rewards_that_are_not_there_are_named(problem, table_policy, table_config):
+    config = dataclasses.replace(table_config, lateral_rewards=(2,))
+    with pytest.raises(ValueError, match=r"environment has 2 rewards, the policy 2 values.*\(\(2,\), \(0,\)\)"):
+        ppo.fit(problem, table_policy, config, jax.random.key(0), progress=False)
+
+
+def test_what_is_frozen_does_not_move(problem, table_policy, table_config):
+    config = dataclasses.replace(table_config, updates=2, frozen=("hidden", "lateral"))
+    policy, _ = ppo.fit(problem, table_policy, config, jax.random.key(0), progress=False)
+    for name in ("hidden", "lateral", "longitudinal", "critic"):
+        assert equal(policy.parameters[name], table_policy.parameters[name]) == (name in config.frozen), name
 
 
 def test_training_leaves_the_given_policy_alone(trained, problem, table_policy):

@@ -1,0 +1,127 @@
+"""Clips driven by anything that can drive: policies that look through cameras, planners that see the true boxes."""
+
+import dataclasses
+import functools
+from typing import Any, Protocol, runtime_checkable
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, Shaped, UInt8
+
+from jaxrecon.simulator import Observation, Perturbation, Rollout, Simulator, SimulatorParams, State
+
+
+@flax.struct.dataclass
+class Clips:
+    """Where evaluation clips start.
+
+    Attributes:
+        start_frames: (clip,) int32 log frames.
+        perturbation: departure of each from the recorded pose.
+        scenes: (clip,) int32, of the world.
+        cases: (clip,) int32, of the simulator's challenges; None: nothing happens in them.
+    """
+
+    start_frames: Any
+    perturbation: Perturbation
+    scenes: Any
+    cases: Any = None
+
+    @property
+    def count(self) -> int:
+        """How many clips there are."""
+        return self.start_frames.shape[0]
+
+    def take(self, rows: Int[Any, " n"]) -> "Clips":
+        """Some of them."""
+        return jax.tree.map(lambda leaf: leaf[rows], self)
+
+
+@runtime_checkable
+class Driver(Protocol):
+    """What drives a batch of environments: a pytree whose methods are pure.
+
+    Attributes:
+        action: the kind of its actions, one of ``SimulatorConfig.action``'s.
+        draws: whether it looks at camera frames; where it does not, none are drawn for it.
+    """
+
+    action: str
+    draws: bool
+
+    def begin(self, simulator: Simulator, state: State, observation: Observation) -> Any:
+        """What it remembers at the start of clips, a pytree."""
+        ...
+
+    def act(
+        self, simulator: Simulator, state: State, observation: Observation, memory: Any, key: PRNGKeyArray
+    ) -> tuple[Shaped[Array, "env 2"], Any]:
+        """An action for every environment, and what it remembers from now on."""
+        ...
+
+
+@flax.struct.dataclass
+class Driven:
+    """What became of some clips.
+
+    Attributes:
+        rollout: what happened, (step, clip, ...).
+        overflow: (step, clip) bool, driven steps whose observation lacked content.
+        frames: (moment, filmed, camera, height, width, 3) uint8, before the first step and after every step; None
+            where nothing was filmed.
+    """
+
+    rollout: Rollout
+    overflow: Bool[Array, "step clip"]
+    frames: UInt8[Array, "moment filmed camera height width 3"] | None
+
+
+@functools.partial(jax.jit, static_argnames=("filming",))
+def drive(
+    simulator: Simulator,
+    driver: Driver,
+    clips: Clips,
+    key: PRNGKeyArray,
+    params: SimulatorParams,
+    filmed: Int[Array, " filmed"],
+    filming: bool = False,
+) -> Driven:
+    """Drive clips side by side to their end; compiled once for each kind of driver and number of clips.
+
+    Args:
+        simulator: world and rules.
+        driver: who drives.
+        clips: where they start.
+        key: of whatever the driver draws at random.
+        params: thresholds.
+        filmed: numbers of clips whose frames to keep.
+        filming: whether any are kept. Frames that the driver does not look at are drawn for these clips alone.
+    """
+    simulator = dataclasses.replace(simulator, config=dataclasses.replace(simulator.config, action=driver.action))
+    draw, drawn = driver.draws or filming, None if driver.draws else filmed
+    key_reset, key_act = jax.random.split(key)
+    state, _ = simulator.reset_at(
+        key_reset, clips.start_frames, clips.perturbation, params, draw=False, scenes=clips.scenes, cases=clips.cases
+    )
+    observation, _ = simulator.observe(state, draw, drawn)
+
+    def seen(observation: Observation) -> Array | None:
+        if not filming:
+            return None
+        return observation.frames[filmed] if drawn is None else observation.frames
+
+    def step(carry: Any, key: PRNGKeyArray) -> tuple[Any, Any]:
+        state, observation, memory = carry
+        action, memory = driver.act(simulator, state, observation, memory, key)
+        state, result = simulator.step(state, action, params, draw, auto_reset=False, drawn=drawn)
+        kept = (result.outcome, result.overflow & result.valid, seen(result.observation))
+        return (state, result.observation, memory), kept
+
+    # No clip outlasts its log.
+    steps = max(1, min(simulator.clip_steps, simulator.world.start_allowed.shape[1] - 1))
+    keys = jax.random.split(key_act, steps)
+    start = (state, observation, driver.begin(simulator, state, observation))
+    _, (rollout, overflow, later) = jax.lax.scan(step, start, keys)
+    first = seen(observation)
+    return Driven(rollout, overflow, None if first is None else jnp.concatenate([first[None], later]))
