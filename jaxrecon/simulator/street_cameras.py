@@ -18,7 +18,7 @@ from jaxrecon.street.primitives import Primitives
 REALITY_DRAW = DrawConfig(
     supersampling=2, longest_list=512
 )  # pixels average, as recordings do; small images crowd tiles
-TOGETHER = 64  # cameras that an accelerator draws side by side; a CPU draws one after the other
+TOGETHER = 256  # cameras that an accelerator draws side by side; a CPU draws one after the other
 
 
 @flax.struct.dataclass

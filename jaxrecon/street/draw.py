@@ -30,13 +30,15 @@ class DrawConfig:
         supersampling: rays a pixel along each axis.
         tile_px: side of the image tiles that share a list of solids; even.
         longest_list: solids of one kind that a tile can hold.
-        tiles_at_once: tiles cast together; None picks 8 on CPU and 512 elsewhere.
+        tiles_at_once: tiles cast together; None picks 8 on CPU and 2048 elsewhere.
+        solids_at_once: of a tile's list, see ``trace.nearest``.
     """
 
     supersampling: int = 1
     tile_px: int = 16
     longest_list: int = 256
     tiles_at_once: int | None = None
+    solids_at_once: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("supersampling", "tile_px", "longest_list"):
@@ -50,7 +52,7 @@ class DrawConfig:
         """Tiles cast together on this machine."""
         if self.tiles_at_once is not None:
             return self.tiles_at_once
-        return 8 if jax.default_backend() == "cpu" else 512
+        return 8 if jax.default_backend() == "cpu" else 2048
 
 
 @flax.struct.dataclass
@@ -156,12 +158,12 @@ def _cast_tiles(shared: Any, camera: Any, tile: Any, across: int, lists: Any, co
 
     earth = hit_ground(world.roads, origin, direction)
     # Tiles ask for the lists' nearest first, so the ground is the furthest that counts.
-    t, slot = trace.nearest(posed.geometry, camera, lists, origin, direction, earth.distance)
+    t, slot = trace.nearest(posed.geometry, camera, lists, origin, direction, earth.distance, config.solids_at_once)
     length = jnp.sqrt(vectors.dot(direction, direction))
     nothing = t >= INFINITY
     reach = jnp.where(nothing, 1e3, t)
     hits = _hits(world, posed, look, camera, origin, direction, reach, slot, nothing, earth, length, fx, config)
-    sunlit, lost = _sunlight(world, posed, camera, hits, config.longest_list)
+    sunlit, lost = _sunlight(world, posed, camera, hits, config)
     dark = shading.crowding(
         world, jnp.moveaxis(inverses[camera], 0, 2), jnp.moveaxis(actor_valid[camera], 0, 1), hits.point
     )
@@ -195,7 +197,7 @@ def _hits(
     )
 
 
-def _sunlight(world: StreetWorld, posed: Posed, camera: Any, hits: shading.Hits, longest: int) -> tuple[Any, Any]:
+def _sunlight(world: StreetWorld, posed: Posed, camera: Any, hits: shading.Hits, config: DrawConfig) -> tuple[Any, Any]:
     """1 where the sun is seen, and whether some block met too many casters."""
     sun = sky.components(world.light.sun)
     normal = vectors.where(hits.on_ground, (0.0, 0.0, 1.0), hits.surface.normal)
@@ -206,10 +208,10 @@ def _sunlight(world: StreetWorld, posed: Posed, camera: Any, hits: shading.Hits,
     cells = hits.distance.shape[1] // (CELL_PX * CELL_PX)
     cells = cells // max(1, cells // 64)
     axes = trace.sun_axes(world.light.sun)
-    lists, lost = trace.shadow_lists(posed, camera, axes, start, counts, cells, kind_ranges(world), longest)
+    lists, lost = trace.shadow_lists(posed, camera, axes, start, counts, cells, kind_ranges(world), config.longest_list)
     toward = tuple(s[None, None] for s in sun)
     furthest = jnp.where(counts, INFINITY, 0.0)
-    _, slot = trace.nearest(posed.geometry, camera, lists, start, toward, furthest)
+    _, slot = trace.nearest(posed.geometry, camera, lists, start, toward, furthest, config.solids_at_once)
     return jnp.where(counts & (slot < 0), 1.0, 0.0), lost
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from jaxrecon.logs.driving_log import VEHICLE, EgoVehicle
 from jaxrecon.street.config import DEFAULT, StreetConfig
@@ -118,10 +118,30 @@ def ground_truth(
     Raises:
         ValueError: the street has no such frame.
     """
-    if not 0 <= frame < street.config.frames:
-        raise ValueError(f"frame: received {frame}, expected 0 to {street.config.frames - 1}")
-    poses, valid = street.actor_poses(frame)
     cameras = world_from_camera.shape[0]
+    return draw_frames(
+        street, np.full(cameras, frame), world_from_camera, intrinsics, width, height, supersampling=supersampling
+    )
+
+
+def draw_frames(
+    street: Street,
+    frames: Int[np.ndarray, " camera"],
+    world_from_camera: Float[Array, "camera 4 4"],
+    intrinsics: Float[Array, "camera 4"],
+    width: int,
+    height: int,
+    supersampling: int | None = None,
+) -> Drawing:
+    """``ground_truth`` of cameras that each look at a frame of their own.
+
+    Raises:
+        ValueError: the street has no such frame.
+    """
+    for frame in frames:
+        if not 0 <= frame < street.config.frames:
+            raise ValueError(f"frame: received {frame}, expected 0 to {street.config.frames - 1}")
+    actors = [street.actor_poses(int(frame)) for frame in frames]
     config = DrawConfig(supersampling=supersampling or street.config.supersampling)
     return draw_jit(
         street.world,
@@ -129,7 +149,7 @@ def ground_truth(
         jnp.asarray(intrinsics, jnp.float32),
         width,
         height,
-        jnp.asarray(np.broadcast_to(poses, (cameras, *poses.shape))),
-        jnp.asarray(np.broadcast_to(valid, (cameras, *valid.shape))),
+        jnp.asarray(np.stack([poses for poses, _ in actors])),
+        jnp.asarray(np.stack([valid for _, valid in actors])),
         config,
     )

@@ -11,6 +11,8 @@ from jaxrecon.street.primitives import INFINITY, entry
 from jaxrecon.street.vectors import Vector, if_any, transform
 from jaxrecon.street.world import Posed
 
+SOLIDS_AT_ONCE = 8  # met by all rays in one step of the loop on accelerators, where a step costs more than a solid
+
 Lists = tuple[tuple[Any, Any], ...]  # per kind: slots (block, k) and how many of them count (block,)
 Ranges = tuple[tuple[int, int], ...]
 
@@ -43,6 +45,7 @@ def nearest(
     origin: Vector,
     direction: Vector,
     furthest: Float[Array, "block ray"],
+    solids_at_once: int | None = None,
 ) -> tuple[Float[Array, "block ray"], Int[Array, "block ray"]]:
     """Nearest entry of every ray into the solids of its block's lists.
 
@@ -53,31 +56,43 @@ def nearest(
         origin: components, broadcastable to (block, ray).
         direction: likewise; ray parameters are in its units.
         furthest: entries beyond it do not count.
+        solids_at_once: of a list, met in one step of the loop; None picks 1 on CPU, where solids that no block has
+            are skipped instead, and ``SOLIDS_AT_ONCE`` elsewhere.
 
     Returns:
         Ray parameter (``furthest`` where nothing was hit) and slot (-1 where nothing was hit).
     """
+    if solids_at_once is None:
+        solids_at_once = 1 if jax.default_backend() == "cpu" else SOLIDS_AT_ONCE
     carry = furthest, jnp.full(furthest.shape, -1, jnp.int32)
     for kind, (slots, count) in enumerate(lists):
+        slots = jnp.pad(slots, ((0, 0), (0, -slots.shape[1] % solids_at_once)))
         rows = geometry[slots] if camera is None else geometry[camera[:, None], slots]
         rows = jnp.moveaxis(rows, 0, 2)  # (k, 16, block)
+        grouped = rows.reshape(-1, solids_at_once, *rows.shape[1:]), slots.T.reshape(-1, solids_at_once, len(slots))
 
-        def visit(
-            k: Any, carry: Any, rows: Any = rows, slots: Any = slots, count: Any = count, kind: int = kind
-        ) -> Any:
-            best, index = carry
-            row = jax.lax.dynamic_index_in_dim(rows, k, 0, keepdims=False)[:, :, None]
-            slot = jax.lax.dynamic_index_in_dim(slots, k, 1, keepdims=False)[:, None]
-            present = k < count
+        def visit(step: Any, carry: Any, grouped: Any = grouped, count: Any = count, kind: int = kind) -> Any:
+            group, names = (jax.lax.dynamic_index_in_dim(values, step, 0, keepdims=False) for values in grouped)
+            for i in range(solids_at_once):
+                present = step * solids_at_once + i < count
+                carry = _meet(kind, group[i], names[i], present, (origin, direction), carry, solids_at_once == 1)
+            return carry
 
-            def meet() -> Any:
-                return entry(kind, transform(row, origin, 1.0), transform(row, direction, 0.0), row[12:]) + 0 * best
-
-            closer = present[:, None] & ((t := if_any(present, meet)) < best)
-            return jnp.where(closer, t, best), jnp.where(closer, slot, index)
-
-        carry = jax.lax.fori_loop(0, jnp.max(count), visit, carry)
+        carry = jax.lax.fori_loop(0, -(-jnp.max(count) // solids_at_once), visit, carry)
     return carry
+
+
+def _meet(kind: int, row: Any, slot: Any, present: Any, ray: tuple[Vector, Vector], carry: Any, skip: bool) -> Any:
+    """Let all rays meet one solid a block; ``skip`` leaves out one that no block has."""
+    best, index = carry
+    row, (origin, direction) = row[:, :, None], ray
+
+    def meet() -> Any:
+        return entry(kind, transform(row, origin, 1.0), transform(row, direction, 0.0), row[12:]) + 0 * best
+
+    t = if_any(present, meet) if skip else meet()
+    closer = present[:, None] & (t < best)
+    return jnp.where(closer, t, best), jnp.where(closer, slot[:, None], index)
 
 
 def image_lists(

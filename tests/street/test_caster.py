@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from jaxrecon.geometry import cameras, transforms
-from jaxrecon.street import CLASS_NAMES, CameraConfig, StreetConfig, cast, ground_truth, record
+from jaxrecon.street import CLASS_NAMES, CameraConfig, DrawConfig, StreetConfig, cast, ground_truth, record
 from jaxrecon.street.lidar import beam_directions, sweep
-from jaxrecon.street.street import generate
+from jaxrecon.street.street import draw_jit, generate
 from tests.street.conftest import HEIGHT, WIDTH
 
 cast_jit = jax.jit(cast)
@@ -227,3 +227,23 @@ def test_an_empty_street_of_an_odd_size_is_recorded():
     assert log.cameras[0].images.shape == (2, 30, 50, 3)
     assert log.cameras[0].images.std() > 20
     assert log.tracks == log.lidar == ()
+
+
+def test_several_solids_a_step_of_the_loop_draw_the_same(street, drawing):
+    poses, lenses = (jnp.asarray(part, jnp.float32) for part in _rig(street, 5))
+    actors, valid = (jnp.broadcast_to(part, (2, *part.shape)) for part in street.actor_poses(5))
+    config = DrawConfig(solids_at_once=3, tiles_at_once=5)
+    other = draw_jit(street.world, poses, lenses, WIDTH, HEIGHT, actors, valid, config)
+    assert (np.abs(other.rgb - drawing.rgb).max(-1) > 1e-2).mean() < 2e-3
+    assert (np.asarray(other.category) != drawing.category).mean() < 2e-3
+
+
+def test_several_frames_a_call_record_the_same(street, log):
+    """Five at once, of which the last call is not full."""
+    other = record(street, progress=False, frames_at_once=5)
+    assert other.frames == log.frames == 12
+    for mine, theirs in zip(log.cameras, other.cameras, strict=True):
+        apart = np.abs(mine.images.astype(int) - theirs.images.astype(int)).max(-1)
+        assert (apart > 1).mean() < 2e-3
+    for cloud, same in zip(log.lidar, other.lidar, strict=True):
+        np.testing.assert_allclose(cloud, same, atol=1e-3)
