@@ -54,7 +54,7 @@ SCALES = {
         name="full",
         street=dataclasses.replace(BUSY, layout="random"),
         scenes=16,
-        slots=225_000,
+        slots=245_000,
         least_splats=200_000,
         size=(96, 64),
         environments=1024,

@@ -10,7 +10,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
@@ -25,7 +24,7 @@ from street_worlds import (
     RIGHT,
     StreetWorld,
     exact_cameras_of,
-    make_street,
+    make_streets,
     moving_actors,
     policy_cameras_of,
     road_points,
@@ -134,13 +133,8 @@ class SimulatorBench:
 
         def make() -> tuple[list[StreetWorld], float]:
             begin, scale = time.perf_counter(), self.scale
-            make_one = partial(
-                make_street, scale.street, size=scale.size, yaws_deg=(AHEAD, LEFT, RIGHT), splats=scale.slots
-            )
-            # The first compiles what the others use.
-            first = make_one(0)
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                return [first, *pool.map(make_one, range(1, scale.scenes))], time.perf_counter() - begin
+            streets = make_streets(scale.street, scale.scenes, scale.size, (AHEAD, LEFT, RIGHT), scale.slots)
+            return streets, time.perf_counter() - begin
 
         return self._once("streets", make)
 

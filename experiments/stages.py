@@ -12,13 +12,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from fitted_streets import cameras_of
 from jaxtyping import PRNGKeyArray
 from runs import RunError, Stage
 from showing import draw_curves, draw_sheet, film
+from simulator_drawing import with_room
 
 from jaxrecon import agents, reconstruct, street
 from jaxrecon.logs import CameraStream, DrivingLog, read_log, write_log
-from jaxrecon.render import RasterConfig, RenderConfig
 from jaxrecon.scene import occupancy
 from jaxrecon.scene.files import load_scene, save_scene
 from jaxrecon.scene.ply import write_ply
@@ -30,7 +31,6 @@ from jaxrecon.simulator import (
     World,
     build_world,
     demonstrations,
-    exact_cameras,
     policy_rig,
 )
 from jaxrecon.simulator.moments import recorded_moment
@@ -168,10 +168,8 @@ def build_simulator(log: DrivingLog, scene: Scene, scale: Scale) -> Simulator:
     wide = camera.size[0] > WIDE * camera.size[1]
     rig = policy_rig(log, scale.policy_width * (2 if wide else 1), scale.policy_height, [camera.name])
     obstacles = occupancy.from_lidar(log) if any(len(cloud) for cloud in log.lidar) else occupancy.empty()
-    probe = Simulator(build_world(log, scene, rig, obstacles))
-    raster = RasterConfig(pairs_per_camera=room_for_pairs(probe))
-    world = build_world(log, exact_cameras(scene, RenderConfig(raster=raster)), rig, obstacles)
-    return Simulator(world)
+    probe = Simulator(build_world(log, cameras_of(scene), rig, obstacles))
+    return Simulator(with_room(probe.world, room_for_pairs(probe)))
 
 
 def room_for_pairs(simulator: Simulator) -> int:

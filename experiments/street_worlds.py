@@ -1,6 +1,9 @@
 """Worlds of procedural streets without recording or fitting anything: a log of map and traffic, assembled to splats."""
 
 import dataclasses
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
@@ -59,6 +62,16 @@ def make_street(
     log = street_log(config, seed, size, yaws_deg)
     made = assemble(log, AssembleConfig(capacity=splats))
     return StreetWorld(log, made, build_levels(made.scene))
+
+
+def make_streets(
+    config: StreetConfig, count: int, size: tuple[int, int], yaws_deg: tuple[float, ...], splats: int
+) -> list[StreetWorld]:
+    """The first so many streets, side by side."""
+    make = partial(make_street, config, size=size, yaws_deg=yaws_deg, splats=splats)
+    first = make(0)  # compiles what the others use
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [first, *pool.map(make, range(1, count))]
 
 
 def policy_cameras_of(streets: list[StreetWorld]) -> SplatCameras:

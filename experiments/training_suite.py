@@ -1,0 +1,255 @@
+"""The training rows: PPO from pixels in procedural streets, rollout, rendering and every gradient step included."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from benchmark_rows import BenchmarkError, make_row
+from benchmark_timing import measure
+from simulator_suite import Row
+from street_worlds import AHEAD, LEFT, RIGHT, StreetWorld, make_streets, moving_actors, policy_cameras_of, world_of
+from training_presets import TERMS, network, training_params
+from training_specs import TrainingScale
+from training_worlds import with_room_to_drive
+
+from jaxrecon import agents
+from jaxrecon.agents import PolicyConfig, PPOConfig
+from jaxrecon.agents.flops import flops_per_frame
+from jaxrecon.agents.imitation_loss import DEFAULT_IMITATION
+from jaxrecon.agents.ppo_config import DEFAULT_PPO
+from jaxrecon.agents.ppo_update import drive, initial_state, update
+from jaxrecon.simulator import Simulator, SimulatorConfig
+
+CHILD = pathlib.Path(__file__).with_name("training_child.py")
+CHILD_SECONDS = 400.0
+ROOMS = (1.4, 1.9, 2.6)  # times the room for pairs that clips need where they start; tried in turn
+KEYS = 64
+MOST_MFLOP = 80.0  # a frame, of the shipped encoder
+Made = TypeVar("Made")
+_rollout = jax.jit(drive, static_argnames="config")
+
+
+class TrainingBench:
+    """Measures rows; what several rows need is made once.
+
+    Args:
+        scale: how much of everything.
+    """
+
+    def __init__(self, scale: TrainingScale):
+        self.scale = scale
+        self._room = ROOMS[0]
+        self._made: dict[str, Any] = {}
+
+    @property
+    def measurements(self) -> dict[str, Callable[[], Row]]:
+        """What measures each row of the suite, by name."""
+        scale = self.scale
+        fewer = dataclasses.replace(scale.ppo, minibatches=scale.residual_minibatches)
+        makers: dict[str, Callable[[str], Row]] = {
+            "ppo_camera_env_steps_per_second": partial(self._speed, scale.shipped, scale.ppo, MOST_MFLOP),
+            "ppo_first_update_cold_seconds": self._cold,
+            "ppo_camera_resnet_env_steps_per_second": partial(self._speed, scale.residual, fewer, None),
+        }
+        return {name: partial(self._row, name, make) for name, make in makers.items()}
+
+    def _row(self, name: str, make: Callable[[str], Row]) -> Row:
+        """Measure one row; None, with a printed line, where there is no accelerator."""
+        if jax.default_backend() == "cpu" and not self.scale.anywhere:
+            print(f"[{name}] skipped: it is measured on a GPU, and JAX runs on cpu here", flush=True)
+            return None
+        row = make(name)
+        if row is not None and self.scale.name != "full":
+            row["quality"]["scale"] = self.scale.name
+        return row
+
+    def _once(self, name: str, make: Callable[[], Made]) -> Made:
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
+
+    def _streets(self) -> list[StreetWorld]:
+        scale = self.scale
+        yaws = (AHEAD, LEFT, RIGHT)  # the scenes of the simulator's suite
+        make = partial(make_streets, scale.street, scale.scenes, scale.size, yaws, scale.slots)
+        return self._once("streets", lambda: _staged("streets", make))
+
+    def _simulator(self) -> Simulator:
+        """All scenes, drawn in their policy-resolution form, with as much room as was enough so far."""
+
+        def make() -> Simulator:
+            streets, count = self._streets(), self.scale.ppo.environments
+            simulator = Simulator(world_of(streets, policy_cameras_of(streets)), SimulatorConfig(terms=TERMS))
+            return with_room_to_drive(simulator, training_params(), self._room, count)
+
+        return self._once(f"simulator {self._room}", lambda: _staged("simulator", make))
+
+    def _speed(self, size: str, ppo: PPOConfig, most: float | None, name: str) -> Row:
+        """The row of a policy, with more room where images lack splats."""
+        scale = self.scale
+        shape = network(size, scale.size)
+        mflop = flops_per_frame(shape) / 1e6
+        if most is not None and mflop > most:
+            raise BenchmarkError(f"the encoder takes {mflop:.1f} MFLOP a frame; expected at most {most:.0f}")
+        while True:
+            timed = _time(name, self._simulator(), shape, ppo, scale.updates)
+            if not timed.overflow:
+                break
+            larger = [room for room in ROOMS if room > self._room]
+            if not larger:
+                raise BenchmarkError(f"{timed.overflow:.2%} of an update's images lack splats")
+            print(f"    {timed.overflow:.2%} of an update's images lack splats: once more with more room", flush=True)
+            self._room = larger[0]
+        quality = {**self._scene_notes(), "room_for_pairs": self._room, **_described(shape, mflop, ppo), **timed.notes}
+        slow, middle, fast = (1e3 * ppo.environments * ppo.steps / spent for spent in timed.milliseconds)
+        return make_row(name, middle, "env-steps/s", quality, low=slow, high=fast)
+
+    def _scene_notes(self) -> dict[str, Any]:
+        streets, scale = self._streets(), self.scale
+        splats = min(int(one.made.scene.gaussians.valid.sum()) for one in streets)
+        moving = min(moving_actors(one.log) for one in streets)
+        if splats < scale.least_splats or moving < scale.least_moving:
+            raise BenchmarkError(
+                f"a scene has {splats} splats, one {moving} moving actors; expected {scale.least_splats} and "
+                f"{scale.least_moving}"
+            )
+        return {"scenes": len(streets), "least_splats_of_a_scene": splats, "least_moving_actors_of_a_scene": moving}
+
+    def _cold(self, name: str) -> Row:
+        """Seconds from a loaded world to the end of the first update, in a fresh process without any cache."""
+        scale, simulator = self.scale, self._simulator()
+        with tempfile.TemporaryDirectory() as folder_name:
+            folder = pathlib.Path(folder_name)
+            # Written and read by this program alone.
+            parts = (jax.device_get(simulator), network(scale.shipped, scale.size), scale.ppo)
+            (folder / "run.pickle").write_bytes(pickle.dumps(parts))
+            found = _staged("a fresh process", lambda: _fresh_process(folder))
+        seconds = found.pop("first_update_seconds")
+        shape = network(scale.shipped, scale.size)
+        quality = {
+            "environments": scale.ppo.environments,
+            "epochs": scale.ppo.epochs,
+            "size": f"{shape.width}x{shape.height}",
+        }
+        return make_row(name, seconds, "s", quality | found)
+
+
+@dataclasses.dataclass(frozen=True)
+class Timed:
+    """Updates, timed.
+
+    Attributes:
+        milliseconds: of an update: the slowest, the median, the fastest.
+        overflow: largest share of an update's images that lacked splats.
+        notes: what stands beside the speed.
+    """
+
+    milliseconds: tuple[float, float, float]
+    overflow: float
+    notes: dict[str, Any]
+
+
+def _time(name: str, simulator: Simulator, shape: PolicyConfig, ppo: PPOConfig, updates: int) -> Timed:
+    """Whole updates, and their rollouts alone.
+
+    Raises:
+        BenchmarkError: if a gradient step was not finite.
+    """
+    params, figures = training_params(), []
+    policy = agents.create_policy(shape, jax.random.key(0))
+    training = initial_state(simulator, policy, ppo, jax.random.key(1), DEFAULT_PPO, params)
+
+    def call(_: int) -> Any:
+        nonlocal training
+        training, one = update(training, simulator, None, ppo, DEFAULT_PPO, DEFAULT_IMITATION, params)
+        figures.append(one)
+        return training.update, one
+
+    begin = time.perf_counter()
+    jax.block_until_ready(call(0))
+    first = time.perf_counter() - begin
+    print(f"    [{name}] first update, compiled: {first:.1f} s", flush=True)
+    whole = measure(call, jax.block_until_ready, updates)
+    print(f"    [{name}] an update: {whole.median:.1f} ms", flush=True)
+    # From the state that the updates ended in, which a rollout does not give away.
+    keys = jax.random.split(jax.random.key(2), KEYS)
+    rollout = measure(
+        lambda number: _rollout(training, simulator, keys[number % KEYS], ppo, params)[1].reward,
+        jax.block_until_ready,
+        updates,
+    )
+    print(f"    [{name}] its rollout: {rollout.median:.1f} ms", flush=True)
+    told = [jax.device_get(one) for one in figures]
+    if told[-1]["skipped"]:
+        raise BenchmarkError(f"{told[-1]['skipped']} gradient steps were not finite")
+    notes = {
+        "seconds_of_an_update": whole.median / 1e3,
+        "seconds_of_its_rollout": rollout.median / 1e3,
+        "seconds_of_its_gradient_steps": (whole.median - rollout.median) / 1e3,
+        "first_update_seconds": first,
+        "samples": whole.samples,
+        "parameters": agents.parameter_count(policy),
+        "overflow_share": 0.0,
+        "valid_share": float(np.mean([one["valid_share"] for one in told])),
+        "events_per_1000_steps": 1e3 * float(np.mean([one["event_rate"] for one in told])),
+        **_memory(),
+    }
+    overflow = max(float(one["overflow_share"]) for one in told)
+    return Timed((whole.high, whole.median, whole.low), overflow, notes)
+
+
+def _described(shape: PolicyConfig, mflop: float, ppo: PPOConfig) -> dict[str, Any]:
+    return {
+        "environments": ppo.environments,
+        "cameras": shape.cameras,
+        "size": f"{shape.width}x{shape.height}",
+        "steps": ppo.steps,
+        "epochs": ppo.epochs,
+        "minibatches": ppo.minibatches,
+        "encoder": shape.encoder.kind,
+        "mflop_a_frame": mflop,
+        "compute": shape.compute,
+    }
+
+
+def _memory() -> dict[str, float]:
+    """Peak of this process so far; on a CPU, which does not count it, nothing."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    peak = stats.get("peak_bytes_in_use")
+    return {} if peak is None else {"peak_gib_process": peak / 2**30}
+
+
+def _staged(name: str, make: Callable[[], Made]) -> Made:
+    begin = time.perf_counter()
+    made = make()
+    print(f"    {name}: {time.perf_counter() - begin:.1f} s", flush=True)
+    return made
+
+
+def _fresh_process(folder: pathlib.Path) -> dict[str, float]:
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    ended = subprocess.run(
+        [sys.executable, str(CHILD), str(folder)],
+        env=os.environ | cache, capture_output=True, text=True, check=False, timeout=CHILD_SECONDS,
+    )  # fmt: skip
+    if ended.returncode:
+        raise BenchmarkError(f"a fresh process could not make its first update:\n{ended.stderr[-2000:]}")
+    found = json.loads(ended.stdout.splitlines()[-1])
+    if found.pop("overflow_share") or found.pop("skipped"):
+        raise BenchmarkError("the first update's images lack splats, or its gradients are not finite")
+    return found
