@@ -4,6 +4,8 @@
     python experiments/benchmark.py rasterizer --rows fwd_1024x96x64_30k_exact --repeats 5
     python experiments/benchmark.py reconstruction --peer gsplat --json benchmarks/reconstruction-h100.json
     python experiments/benchmark.py simulator --peer waymax --json benchmarks/simulator-h100.json
+    python experiments/benchmark.py training --json benchmarks/training-h100.json
+    python experiments/benchmark.py traffic --json benchmarks/traffic-h100.json
 
 Peers run in the same invocation, on the same inputs. Rows that need another device than there is are skipped, with a
 printed line.
@@ -20,11 +22,16 @@ from typing import Annotated, Any, Literal
 # A peer in another process needs most of the device's memory. Set before JAX starts.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
+import cousins_suite
 import rasterizer_suite
 import reconstruction_specs
 import reconstruction_suite
 import simulator_specs
 import simulator_suite
+import traffic_specs
+import traffic_suite
+import training_specs
+import training_suite
 import tyro
 from benchmark_rows import BenchmarkError, format_row, read_rows, table, write_rows
 from gsplat_peer import GsplatPeer
@@ -38,15 +45,15 @@ class Benchmark:
     """What to measure.
 
     Attributes:
-        suite: which rows: `rasterizer`, `reconstruction` or `simulator`.
+        suite: which rows: `rasterizer`, `reconstruction`, `simulator`, `training` or `traffic`.
         json: file to write the rows to; with --rows, rows of that file that are not measured now stay.
         rows: names of the rows to measure; all of the suite by default.
         peer: what to compare with: gsplat, or waymax, which the simulator's rows without cameras can be compared with.
         repeats: timed calls, of which the median counts; fewer of calls that take long.
         backend: as `kernels.rasterize` takes it.
         detail: pixels that a merged cell may cover, in the rasterizer's rows of the policy-resolution form.
-        scale: of the reconstruction's and simulator's suites; `tiny` shows in minutes on a CPU that they run, and its
-            figures say no more.
+        scale: of all suites but the rasterizer's; `tiny` shows in minutes on a CPU that they run, and its figures say
+            no more.
     """
 
     suite: Annotated[str, tyro.conf.Positional]
@@ -76,7 +83,22 @@ def _simulator(config: Benchmark, peer: GsplatPeer | None) -> dict[str, Callable
     return simulator_suite.SimulatorBench(simulator_specs.SCALES[config.scale], other).measurements
 
 
-SUITES = {"rasterizer": _rasterizer, "reconstruction": _reconstruction, "simulator": _simulator}
+def _training(config: Benchmark, peer: GsplatPeer | None) -> dict[str, Callable[[], dict[str, Any] | None]]:
+    return training_suite.TrainingBench(training_specs.SCALES[config.scale]).measurements
+
+
+def _traffic(config: Benchmark, peer: GsplatPeer | None) -> dict[str, Callable[[], dict[str, Any] | None]]:
+    adversaries = traffic_suite.TrafficBench(traffic_specs.SCALES[config.scale]).measurements
+    return adversaries | cousins_suite.measurements(cousins_suite.SCALES[config.scale])
+
+
+SUITES = {
+    "rasterizer": _rasterizer,
+    "reconstruction": _reconstruction,
+    "simulator": _simulator,
+    "training": _training,
+    "traffic": _traffic,
+}
 
 
 def main(config: Benchmark) -> list[dict[str, Any]]:

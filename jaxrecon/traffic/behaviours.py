@@ -332,7 +332,7 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
     ),
     Behaviour(
         "crossing", Relation.WALKER,
-        (Parameter("speed", 1.2, 3.0, "m/s"), Parameter("short", 2.2, 0.0, "m")),
+        (Parameter("speed", 1.2, 3.0, "m/s"), Parameter("short", 1.4, 0.0, "m")),
         crossing, kinds=_WALKERS,
     ),
     Behaviour(
