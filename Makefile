@@ -27,7 +27,7 @@ PYTEST := $(BIN)/python -m pytest $(ARGS)
 help:
 	@echo "make demo [JAX=cpu|cuda12|cuda13|tpu] [OUT=outputs/demo] [ARGS=...]   record, rebuild, train, report"
 	@echo "make test        the whole suite          make test-fast   without the slow tests"
-	@echo "make torture     the hours-long tests     make lint        ruff, mypy and the import contract"
+	@echo "make torture     the longest tests        make lint        ruff, mypy and the import contract"
 	@echo "make format      rewrite to the style     make clean       remove environments and caches (not outputs)"
 	@echo "Variables: PYTHON (now: $(PYTHON)), VENV (now: $(VENV))"
 

@@ -1,5 +1,6 @@
 """Shapes are checked in every test: jaxtyping annotations are enforced at run time by beartype."""
 
+import gc
 import importlib.metadata
 import os
 import pathlib
@@ -7,13 +8,16 @@ import pathlib
 # Tests run many small programs once: what counts is how fast XLA compiles them. Set before JAX is imported.
 _FLAGS = ["--xla_backend_optimization_level=0"]
 if tuple(int(part) for part in importlib.metadata.version("jaxlib").split(".")[:2]) < (0, 11):
-    _FLAGS.append("--xla_cpu_use_fusion_emitters=false")  # later releases know no such flag and abort
+    # Later releases abort at flags that they do not know.
+    _FLAGS += ["--xla_cpu_use_fusion_emitters=false", "--xla_llvm_disable_expensive_passes=true"]
+    _FLAGS += ["--xla_cpu_parallel_codegen_split_count=1"]
 # The TPU's compiler is installed for its tests; without an accelerator JAX shall not look for one, nor ask the network.
 if not any(pathlib.Path(device).exists() for device in ("/dev/nvidiactl", "/dev/accel0", "/dev/vfio/0")):
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS]).strip()
 
 import hypothesis  # noqa: E402
+import jax  # noqa: E402
 import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
@@ -21,6 +25,7 @@ from jaxtyping import install_import_hook  # noqa: E402
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
+MOST_MAPS = 25_000
 _hook = install_import_hook("jaxrecon", "shape_checks.check_functions")
 
 
@@ -32,3 +37,13 @@ def data_folder() -> pathlib.Path:
     if not folder.is_dir():
         pytest.skip(f"no recordings at {folder}: set JAXRECON_DATA to the folder that holds them")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _room_for_programs():
+    """Forget compiled programs before they use up the process's memory maps (65,530 on Linux), at which XLA aborts."""
+    yield
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()

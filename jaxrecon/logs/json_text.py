@@ -56,6 +56,20 @@ def entry(holder: Any, name: str, kind: type | tuple[type, ...], file: pathlib.P
     return value
 
 
+def number(holder: Any, name: str, file: pathlib.Path, field: str) -> float:
+    """A number in a JSON object; arguments as of ``entry``.
+
+    Raises:
+        LogError: as ``entry``, or the number is too large for a float.
+    """
+    value = entry(holder, name, (int, float), file, field)
+    try:
+        return float(value)
+    except OverflowError:
+        problem = "is a whole number too large for a float"
+        raise LogError(problem, file=file, field=f"{field}.{name}", remedy=COPY_AGAIN) from None
+
+
 def numbers(values: Any, file: pathlib.Path, field: str) -> Float[np.ndarray, " n"]:
     """A list of numbers as float64; they need not be finite.
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from jaxrecon.geometry import transforms
 from jaxrecon.logs.driving_log import CYCLIST, OTHER, PEDESTRIAN, VEHICLE, DrivingLog, EgoVehicle, Track
 from jaxrecon.logs.errors import LogError
-from jaxrecon.logs.json_text import COPY_AGAIN, entry, measured, numbers, points, read_json
+from jaxrecon.logs.json_text import COPY_AGAIN, entry, measured, number, numbers, points, read_json
 from jaxrecon.logs.validate import validate
 from jaxrecon.logs.waymo_map import read_lights, read_map
 
@@ -130,9 +130,9 @@ def _read_object(note: Any, field: str, axes: str, file: pathlib.Path) -> _Motio
 
 def _size(note: Any, category: str, axes: str, field: str, file: pathlib.Path) -> Float[np.ndarray, "3"]:
     """(length, width, height) in metres."""
-    length, width = (float(entry(note, name, (int, float), file, field)) for name in ("length", "width"))
+    length, width = (number(note, name, file, field) for name in ("length", "width"))
     if axes == "xyz":
-        height = float(entry(note, "height", (int, float), file, field))
+        height = number(note, "height", file, field)
     elif category == VEHICLE:
         height = next(height for bound, height in USUAL_VEHICLE_HEIGHTS if not length > bound)
     else:
@@ -179,10 +179,10 @@ def _heading_unit(motions: list[_Motion], file: pathlib.Path) -> str:
 def _check_frames(motions: list[_Motion], chosen: np.ndarray, frames: slice | None, file: pathlib.Path) -> None:
     ego = motions[-1]
     recorded = len(ego.valid)
-    for number, motion in enumerate(motions):
+    for place, motion in enumerate(motions):
         if len(motion.valid) != recorded:
             problem = f"has {len(motion.valid)} steps, expected {recorded} as the ego has"
-            raise LogError(problem, file=file, field=f"objects[{number}].valid", remedy=COPY_AGAIN)
+            raise LogError(problem, file=file, field=f"objects[{place}].valid", remedy=COPY_AGAIN)
     if len(chosen) == 0 or _stride(chosen) < 1:
         problem = f"has {recorded} steps, of which {frames} takes none or takes them backwards"
         raise LogError(problem, file=file, field="frames", remedy="Choose other frames")

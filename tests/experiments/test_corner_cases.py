@@ -9,7 +9,7 @@ from runs import RunError
 from jaxrecon.traffic.checks import CHECKS
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_films_checks_and_rates_are_written(tmp_path):
     config = CornerCases(
         ("street:0",), tmp_path, ("hard_brake", "stopped_ahead"), each=3, batch=16, rounds=2, films=1, size=(24, 16)

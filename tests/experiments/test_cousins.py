@@ -60,7 +60,10 @@ def test_it_writes_the_data_set_the_report_and_the_pictures(finished):
 def test_the_row_stands_beside_others(finished):
     config, report = finished
     (row,) = read_rows(config.json)
-    assert row["name"] == "cousin_entropy_gain" and row["value"] == pytest.approx(report["gain"]["value"], rel=1e-4)
+    gain = report["gain"]
+    assert row["name"] == "cousin_entropy_gain"
+    assert row["value"] == pytest.approx(gain["all_cousins"] / gain["log"], rel=1e-4)
+    assert row["quality"]["equal_windows"] == pytest.approx(gain["value"], rel=1e-4)
     assert row["quality"]["logs"][report["log"]]["cousins"] == report["cousins"]
     other = {**row, "name": "avoidable_share"}
     config.json.write_text(json.dumps({"rows": [other, row]}), encoding="utf-8")

@@ -41,7 +41,7 @@ def test_scenarios_are_those_to_train_in(monkeypatch, tmp_path, capsys):
     assert [path.name for path in cousins_suite._scenarios(1)] == ["b.json.gz"]
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_it_is_measured_on_a_small_street():
     few = dataclasses.replace(SCALES["tiny"].cousins, families=SCALES["tiny"].cousins.families[-4:])
     row = measurements(dataclasses.replace(SCALES["tiny"], cousins=few))[ROW]()

@@ -73,7 +73,7 @@ def test_the_second_camera_is_the_truth_beside_the_path(measure):
     assert gain["quality"]["kitti0005"]["gsplat"]["ssim"] < 0.5, "the stand-in answers grey"
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_streets_are_judged_by_their_ray_caster_and_a_cpu_fits_the_demo(measure):
     names = "street_3m_psnr", "street_6m_psnr", "street_3m_psnr_gain_over_gsplat", "cpu_street_psnr"
     rows = measure(*names, "cpu_street_seconds", peer="gsplat")
@@ -87,7 +87,7 @@ def test_streets_are_judged_by_their_ray_caster_and_a_cpu_fits_the_demo(measure)
     assert seconds["quality"]["psnr"] == rows["cpu_street_psnr"]["value"] and "peer_name" not in seconds
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_the_policy_form_and_the_lack_of_actors_are_measured(measure):
     rows = measure("policy_form_psnr_kitti0013", "ablation_no_actors")
     form = rows["policy_form_psnr_kitti0013"]

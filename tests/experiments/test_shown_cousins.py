@@ -116,7 +116,7 @@ def test_rows_of_other_shapes_are_not_joined(data):
         joined([one, other])
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_the_command_learns_from_cousins_of_a_fitted_street(tmp_path):
     """From a street's recording to a policy; once the street is fitted again, its cousins are stale."""
     seed = FIRST["train"]

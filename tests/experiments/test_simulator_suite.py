@@ -71,7 +71,7 @@ def test_what_is_not_finite_is_counted():
     assert endured.counted.broken == endured.counted.valid > 0, "the reward of every driven step"
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_rows_with_cameras(measure):
     rows = measure(
         "camera_4096_peak_gib", "camera_1024x1x96x64", "first_step_cold_seconds", "first_step_cached_seconds"

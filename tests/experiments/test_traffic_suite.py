@@ -20,7 +20,7 @@ def test_rows_of_the_issue_are_there_and_skipped_on_a_cpu(capsys):
     assert "[generate_10k_seconds] skipped: it is measured on a GPU" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_rows_are_measured(tmp_path):
     path, names = tmp_path / "rows.json", ("adversary_share_of_step", "generate_10k_seconds", "corner_case_hard_brake")
     rows = {row["name"]: row for row in main(Benchmark("traffic", json=path, rows=names, scale="tiny"))}

@@ -37,7 +37,7 @@ def streets(tmp_path_factory):
 @pytest.fixture(scope="module")
 def imitated(streets, tmp_path_factory):
     """Configuration and metrics of a finished imitation."""
-    config = imitate.Imitate(tmp_path_factory.mktemp("run") / "il", streets, "tiny", history=2, normalise=True)
+    config = imitate.Imitate(tmp_path_factory.mktemp("run") / "il", streets, preset="tiny", history=2, normalise=True)
     return config, imitate.main(config)
 
 
@@ -103,4 +103,4 @@ def test_bad_numbers_are_named(streets, tmp_path):
     with pytest.raises(RunError, match="--updates is 0; expected at least 1"):
         train_ppo.main(train_ppo.TrainPPO(tmp_path / "run", streets, preset="tiny", updates=0))
     with pytest.raises(RunError, match="--size huge: expected one of"):
-        imitate.main(imitate.Imitate(tmp_path / "run", streets, "tiny", "huge"))
+        imitate.main(imitate.Imitate(tmp_path / "run", streets, preset="tiny", size="huge"))

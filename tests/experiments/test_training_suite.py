@@ -34,7 +34,7 @@ def test_the_full_scale_is_what_the_issue_asks_for():
     assert flops_per_frame(network(full.residual, full.size)) > 300e6
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_rows_are_measured(tmp_path, capsys):
     path = tmp_path / "rows.json"
     rows = {row["name"]: row for row in main(Benchmark("training", json=path, rows=tuple(ROWS[:2]), scale="tiny"))}
