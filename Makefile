@@ -21,6 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 ACCELERATOR := $(filter-out cpu,$(JAX))
 COMMA := ,
 PYTEST := $(BIN)/python -m pytest $(ARGS)
+SHARED := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo test test-fast torture lint format clean
 
@@ -59,10 +60,10 @@ demo: $(VENV)/.installed-$(JAX)
 	@$(BIN)/python experiments/quickstart.py --out $(OUT) $(ARGS)
 
 test: $(VENV)/.installed-test-$(JAX)
-	$(PYTEST) -n $(WORKERS) --dist loadfile -m "not torture"
+	$(PYTEST) $(SHARED) -m "not torture"
 
 test-fast: $(VENV)/.installed-test-$(JAX)
-	$(PYTEST) -n $(WORKERS) --dist loadfile -m "not torture and not slow"
+	$(PYTEST) $(SHARED) -m "not torture and not slow"
 
 torture: $(VENV)/.installed-test-$(JAX)
 	$(PYTEST) -m torture

@@ -25,8 +25,13 @@ from jaxtyping import install_import_hook  # noqa: E402
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
-MOST_MAPS = 25_000
+MOST_MAPS = 36_000
 _hook = install_import_hook("jaxrecon", "shape_checks.check_functions")
+
+
+def pytest_collection_modifyitems(items):
+    """Whole scripts first: their files are the longest, and one that is left at the end runs alone."""
+    items.sort(key=lambda item: "experiments" not in item.path.parts)
 
 
 @pytest.fixture(scope="session")

@@ -132,6 +132,7 @@ def test_bad_requests_are_named(simulator, clips):
         evaluate.compare(*reports, jax.random.key(0))
 
 
+@pytest.mark.torture
 def test_clone_then_improve_then_evaluate(simulator, clips, imitation_config, tmp_path):
     frames = jnp.tile(jnp.arange(30, dtype=jnp.int32), 2)
     noise = jax.random.normal(jax.random.key(2), (2, len(frames)))

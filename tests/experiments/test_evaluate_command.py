@@ -97,7 +97,7 @@ def test_a_rebuilt_drive_is_driven_where_its_fit_put_it_and_told_apart(streets, 
         scoreboard_worlds.drive_group(tmp_path / "drive", tmp_path / "other", (16, 12))
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_the_scoreboard_holds_every_driver_in_both_worlds(streets, tmp_path, capsys):
     for seed in range(2):
         policy = agents.create_policy(agents.PolicyConfig(width=16, height=12), jax.random.key(seed))

@@ -18,7 +18,7 @@ from street_worlds import moving_actors, street_log
 from jaxrecon.simulator import ALL_TERMS, default_params, reward_weights
 
 EXPERIMENTS = pathlib.Path(__file__).resolve().parents[2] / "experiments"
-EXAMPLES = {"functional": "slow", "brax": "torture", "gymnasium": "torture"}  # the adapters have tests of their own
+EXAMPLES = ("functional", "brax", "gymnasium")
 ROWS = [
     "state_only_32", "cpu_state_only_32", "camera_4096_peak_gib", "camera_1024x1x96x64", "camera_1024x3x96x64",
     "first_step_cold_seconds", "first_step_cached_seconds", "million_steps",
@@ -45,7 +45,7 @@ def test_rows_of_the_issue_are_there_and_skipped_on_a_cpu(capsys):
     assert "[camera_1024x1x96x64] skipped: it is measured on a GPU" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_rows_without_cameras(measure, capsys):
     rows = measure("cpu_state_only_32", "million_steps", peer="waymax")
     speed, million = rows["cpu_state_only_32"], rows["million_steps"]
@@ -96,9 +96,8 @@ def test_examples_are_short(name):
     assert len((EXPERIMENTS / f"example_{name}.py").read_text().splitlines()) < 30
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=getattr(pytest.mark, mark)) for name, mark in EXAMPLES.items()]
-)
+@pytest.mark.torture  # what they show has tests of its own
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_run(name, capsys, monkeypatch):
     path = EXPERIMENTS / f"example_{name}.py"
     monkeypatch.setattr(sys, "argv", [str(path)])

@@ -65,7 +65,7 @@ def test_demonstrations_come_block_by_block_with_their_copies(streets):
     assert (np.diff(row.reshape(-1, 20)[:, :10]) == 1).all()
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_ppo_goes_on_where_it_was_stopped_and_leaves_its_curves(streets, imitated, tmp_path, monkeypatch):
     config = train_ppo.TrainPPO(tmp_path / "whole", streets, imitated[0].out / "policy", "tiny")
     metrics = train_ppo.main(config)

@@ -31,6 +31,7 @@ def drawn():
     return casting, told
 
 
+@pytest.mark.torture
 def test_the_ascent_is_harder_than_the_draw_and_stays_sound(drawn):
     casting, told = drawn
     found = harden(casting, told, PARAMS, steps=6, together=4)
