@@ -18,7 +18,17 @@ import numpy as np
 from benchmark_rows import BenchmarkError, make_row
 from benchmark_timing import measure
 from simulator_suite import Row
-from street_worlds import AHEAD, LEFT, RIGHT, StreetWorld, make_streets, moving_actors, policy_cameras_of, world_of
+from street_worlds import (
+    AHEAD,
+    LEFT,
+    RIGHT,
+    StreetWorld,
+    make_streets,
+    moving_actors,
+    policy_cameras_of,
+    with_cameras,
+    world_of,
+)
 from training_presets import TERMS, network, training_params
 from training_specs import TrainingScale
 from training_worlds import with_room_to_drive
@@ -90,7 +100,8 @@ class TrainingBench:
 
         def make() -> Simulator:
             streets, count = self._streets(), self.scale.ppo.environments
-            simulator = Simulator(world_of(streets, policy_cameras_of(streets)), SimulatorConfig(terms=TERMS))
+            world = with_cameras(world_of(streets, policy_cameras_of(streets)), 1)
+            simulator = Simulator(world, SimulatorConfig(terms=TERMS))
             return with_room_to_drive(simulator, training_params(), self._room, count)
 
         return self._once(f"simulator {self._room}", lambda: _staged("simulator", make))
