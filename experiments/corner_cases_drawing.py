@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from failure_films import ground_of
+from drive_films import PAUSE, ground_in
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
@@ -24,7 +24,6 @@ from jaxrecon.viz.palette import INK, load_font
 
 NEVER = 1 << 30  # step in which the recorded drive reacts
 VIEW_WIDTH, ABOVE = 360, 480  # pixels of the cameras and of the view from above
-PAUSE = 8  # frames that a clip's last image stays
 SHOWN = (0.3, 0.65, 1.0)  # of a clip, on the contact sheet
 
 
@@ -57,7 +56,7 @@ def film(
         name = NAMES[int(np.asarray(rows.plan.behaviour)[row, 0])]
         mode = "reactive" if np.asarray(rows.plan.reactive)[row, 0] else "perturb"
         scene = int(np.asarray(rows.start.scene)[row])
-        ground = ground_of(logs[scene], simulator.world, scene)
+        ground = ground_in(logs[scene], simulator.world, scene)
         clips.append(viz.freeze(_shots(f"{name} ({mode}): {driver}", told, row, ground), PAUSE))
     return clips
 

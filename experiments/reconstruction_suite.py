@@ -3,11 +3,12 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
 from benchmark_rows import BenchmarkError, make_row
+from benchmark_suite import Row, Skipped, Suite
 from gsplat_fit import GsplatFitError
 from image_quality import perceptual_weights, quality
 from policy_form import DISTIL, judge_policy_form, make_policy_form
@@ -34,15 +35,9 @@ from jaxrecon.metrics.lpips import LpipsWeights
 
 UNITS = {"psnr": "dB", "psnr_static": "dB", "psnr_actors": "dB", "ssim": "1", "lpips": "1", "seconds": "s"}
 ABLATIONS = ("exposure", "actors", "lidar", "poses")
-Made = TypeVar("Made")
-Row = dict[str, Any] | None
 
 
-class Skipped(Exception):
-    """A row that cannot be measured here; the message says why."""
-
-
-class ReconstructionBench:
+class ReconstructionBench(Suite):
     """Measures rows; what several rows need is made once.
 
     Args:
@@ -51,9 +46,11 @@ class ReconstructionBench:
         seed: of every random choice.
     """
 
+    lasting = (*Suite.lasting, GsplatFitError, reconstruct.ReconstructionError)
+
     def __init__(self, scale: ReconstructionScale, peer: GsplatTrainer | None, seed: int = 0):
-        self.scale, self.peer, self.seed = scale, peer, seed
-        self._made: dict[str, Any] = {}
+        super().__init__(scale)
+        self.peer, self.seed = peer, seed
 
     @property
     def measurements(self) -> dict[str, Callable[[], Row]]:
@@ -68,31 +65,6 @@ class ReconstructionBench:
         cpu = {f"cpu_street_{key}": partial(self._cpu_street, key) for key in ("psnr", "seconds")}
         rows = {name: partial(self._row, name, "gpu", make) for name, make in gpu.items()}
         return rows | {name: partial(self._row, name, "cpu", make) for name, make in cpu.items()}
-
-    def _row(self, name: str, device: str, make: Callable[[str], Row]) -> Row:
-        """Measure one row; None, with a printed line, where that cannot be done here."""
-        here = "cpu" if jax.default_backend() == "cpu" else "gpu"
-        try:
-            if device != here and not self.scale.anywhere:
-                raise Skipped(f"it is measured on a {device.upper()}, and JAX runs on {jax.default_backend()} here")
-            row = make(name)
-        except Skipped as reason:
-            print(f"[{name}] skipped: {reason}", flush=True)
-            return None
-        if row is not None and self.scale.name != "full":
-            row["quality"]["scale"] = self.scale.name
-        return row
-
-    def _once(self, name: str, make: Callable[[], Made]) -> Made:
-        """What was made under that name, or the same error again."""
-        if name not in self._made:
-            try:
-                self._made[name] = make()
-            except (Skipped, BenchmarkError, GsplatFitError, reconstruct.ReconstructionError) as error:
-                self._made[name] = error
-        if isinstance(self._made[name], Exception):
-            raise self._made[name]
-        return self._made[name]
 
     def _kitti(self, name: str, preset: Preset, beside: bool) -> Drive:
         folder = data_folder() / name

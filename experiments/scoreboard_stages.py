@@ -8,12 +8,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from failure_films import shots, write_film
+from drive_films import drive_shots, ground_in, write_film
 from jaxtyping import PRNGKeyArray
 from runs import RunError
 from scoreboard_worlds import Group
 
-from jaxrecon import agents
+from jaxrecon import agents, viz
 from jaxrecon.agents.drivers import ConstantSpeed, IdmDriver, Stop, camera_driver, cruise_speeds
 from jaxrecon.agents.driving import Clips, Driver
 from jaxrecon.agents.evaluate import evaluate, evaluate_recorded, film_clips
@@ -24,6 +24,8 @@ from jaxrecon.storage import MANIFEST
 
 REFERENCES = ("stop", "constant speed", "IDM", "oracle", "recorded driver")
 UNSEEING_BATCH = 512  # clips driven side by side where nothing is drawn
+VIEW_WIDTH = 384  # pixels of the cameras in a film
+ABOVE = viz.BirdsEyeConfig(width=256, height=256)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,9 +106,11 @@ def _film(
         # One at a time, so that a driver's films compile once and nothing is drawn twice.
         rollout, (film,) = film_clips(simulator, entrant.driver, clips, (clip,), params, jax.random.key(0))
         driven = clips.take(np.array([clip]))
-        log = group.logs[int(np.asarray(driven.scenes)[0])]
+        scene = int(np.asarray(driven.scenes)[0])
+        log = group.logs[scene]
         title = f"{entrant.label} in {group.drawn}: {event}, clip {clip}"
-        frames = list(shots(title, log, simulator.world, driven, rollout, film, 0))
+        ground = ground_in(log, simulator.world, scene)
+        frames = list(drive_shots(title, ground, simulator.world, driven, rollout, film, VIEW_WIDTH, ABOVE))
         write_film(frames, folder / f"{event}.mp4", round(1 / simulator.world.dt))
 
 

@@ -1,11 +1,12 @@
 """What a person sees of a run: curves, the reconstruction sheet, a film of drives, and the page that holds them."""
 
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from drive_films import PAUSE, drive_shots, ground_in
 
 from jaxrecon import agents, viz
 from jaxrecon.logs import DrivingLog
@@ -17,7 +18,6 @@ SMOOTHING = 5  # updates over which curves of PPO are averaged
 SHOWN_FRAMES = 4
 NEAR_FAR = (2.0, 80.0)  # metres, ends of the scale of depths
 VIEW_WIDTH = 512  # pixels of the policy's cameras in the film
-PAUSE = 8  # frames that a clip's last image stays
 
 
 def draw_curves(imitation: Mapping[str, np.ndarray], ppo: Mapping[str, np.ndarray], path: pathlib.Path) -> None:
@@ -78,7 +78,10 @@ def film(
     path: pathlib.Path,
 ) -> None:
     """Video of some clips, driven by each policy in turn from the same starts: its camera, and the view from above."""
-    ground = _ground(log, simulator, 0)
+    world = simulator.world
+    cameras_height = round(VIEW_WIDTH * world.rig.height / world.rig.width) * world.rig.count
+    view = viz.BirdsEyeConfig(width=320, height=max(320, cameras_height))
+    ground = ground_in(log, world, 0)
     frames: list[np.ndarray] = []
     for clip in chosen:
         alone = jax.tree.map(lambda x, rows=slice(clip, clip + 1): x[rows], clips)
@@ -86,54 +89,12 @@ def film(
             report = agents.evaluate.evaluate(
                 simulator, policy, alone, params, jax.random.key(0), batch=1, film=0, progress=False
             )
-            frames += viz.freeze(list(_shots(f"{name}, clip {clip}", report, ground, simulator)), PAUSE)
-    viz.write_video(frames, path, frames_per_second=round(1 / simulator.world.dt))
-
-
-def _shots(
-    title: str, report: agents.ClosedLoopReport, ground: viz.Ground, simulator: Simulator
-) -> Iterator[np.ndarray]:
-    """Composed frames of a filmed clip, one a driven step."""
-    world, rollout, trace = simulator.world, report.rollout, report.rollout.trace
-    cameras_height = round(VIEW_WIDTH * world.rig.height / world.rig.width) * world.rig.count
-    view = viz.BirdsEyeConfig(width=320, height=max(320, cameras_height))
-    scene = int(report.clips.scenes[0])
-    traffic, ego = jax.device_get((jax.tree.map(lambda leaf: leaf[scene], world.traffic), world.vehicle.at(scene)))
-    first = int(report.clips.start_frames[0])
-    assert report.film is not None
-    for number in range(int(rollout.valid.sum())):
-        now = first + number + 1
-        heading = float(trace.heading[number, 0])
-        centre = trace.position[number, 0] + ego.centre_ahead * np.array([np.cos(heading), np.sin(heading)])
-        boxes = np.concatenate([traffic.centre[now], traffic.heading[now, :, None], traffic.sizes[:, :2]], axis=-1)
-        moment = viz.Moment(
-            ego=np.array([*centre, heading, ego.length, ego.width]),
-            actors=boxes[traffic.valid[now]].astype(float),
-            trail=trace.position[: number + 1, 0].astype(float),
-            events=rollout.events[number, 0],
-        )
-        caption = f"{title}   {trace.time[number, 0]:.1f} s   {3.6 * trace.speed[number, 0]:.0f} km/h"
-        birds_eye = viz.draw_birds_eye(view, ground, moment)
-        yield viz.compose_frame(
-            report.film.frames[number + 1], birds_eye, rollout.events[number, 0], caption, VIEW_WIDTH
-        )
-
-
-def _ground(log: DrivingLog, simulator: Simulator, scene: int) -> viz.Ground:
-    world, fields = simulator.world, jax.device_get(simulator.world.obstacles)
-    layout, shape = fields.layout, tuple(fields.layout.shape[scene])
-    first = layout.offset[scene]
-    distance = fields.distance[first : first + shape[0] * shape[1]].reshape(shape)
-    rows, columns = np.nonzero(distance < 0)
-    cells = layout.origin[scene] + np.stack([columns, rows], axis=-1) * layout.cell[scene]
-    road = log.road_map
-    return viz.Ground(
-        route=np.asarray(world.reference.vertex_position[scene, :, :2], float),
-        obstacles=cells.astype(float).reshape(-1, 2),
-        obstacle_size=float(layout.cell[scene]),
-        drivable=road.drivable if road else (),
-        lane_lines=road.lane_lines if road else (),
-    )
+            assert report.film is not None
+            shots = drive_shots(
+                f"{name}, clip {clip}", ground, world, report.clips, report.rollout, report.film, VIEW_WIDTH, view
+            )
+            frames += viz.freeze(list(shots), PAUSE)
+    viz.write_video(frames, path, frames_per_second=round(1 / world.dt))
 
 
 def write_page(summary: Mapping[str, Any], folder: pathlib.Path) -> None:

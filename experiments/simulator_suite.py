@@ -11,10 +11,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 from benchmark_rows import BenchmarkError, make_row
+from benchmark_suite import Row, Suite
 from simulator_drawing import judge, roomy, start_at_random
 from simulator_rollouts import Rolled, endure, peak_gib, time_rollout
 from simulator_specs import ACTORS, BUSY, SimulatorScale
@@ -40,11 +41,9 @@ TERMS = (*RAD_TERMS, *(term for term in ALL_TERMS if term[0] == "off_road"))
 GROWTH = 1 << 20  # bytes by which the memory in use may differ between calls of a compiled function
 CHILD = pathlib.Path(__file__).with_name("simulator_child.py")
 CHILD_SECONDS = 300.0
-Made = TypeVar("Made")
-Row = dict[str, Any] | None
 
 
-class SimulatorBench:
+class SimulatorBench(Suite):
     """Measures rows; what several rows need is made once.
 
     Args:
@@ -53,8 +52,8 @@ class SimulatorBench:
     """
 
     def __init__(self, scale: SimulatorScale, peer: WaymaxPeer | None):
-        self.scale, self.peer = scale, peer
-        self._made: dict[str, Any] = {}
+        super().__init__(scale)
+        self.peer = peer
 
     @property
     def measurements(self) -> dict[str, Callable[[], Row]]:
@@ -73,22 +72,6 @@ class SimulatorBench:
             "million_steps": ("any", self._million),
         }
         return {name: partial(self._row, name, device, make) for name, (device, make) in makers.items()}
-
-    def _row(self, name: str, device: str, make: Callable[[str], Row]) -> Row:
-        """Measure one row; None, with a printed line, where it needs another device."""
-        here = "cpu" if jax.default_backend() == "cpu" else "gpu"
-        if device not in (here, "any") and not self.scale.anywhere:
-            print(f"[{name}] skipped: it is measured on a {device.upper()}, and JAX runs on {here} here", flush=True)
-            return None
-        row = make(name)
-        if row is not None and self.scale.name != "full":
-            row["quality"]["scale"] = self.scale.name
-        return row
-
-    def _once(self, name: str, make: Callable[[], Made]) -> Made:
-        if name not in self._made:
-            self._made[name] = make()
-        return self._made[name]
 
     def _state_simulator(self, everything: bool = False) -> tuple[Simulator, dict[str, Any]]:
         """One street of 32 actors, judged by RAD's events and the road's edge, or by every term there is."""

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from benchmark_rows import BenchmarkError, make_row
+from benchmark_suite import Row, Suite
 from corner_cases import rates_of
 from simulator_drawing import roomy, start_at_random
 from simulator_rollouts import Rolled, time_rollout
@@ -25,11 +26,9 @@ from jaxrecon.traffic.behaviours import BEHAVIOURS, NAMES, TRAINED
 
 BEHIND = 180.0  # degrees to the left of ahead: who comes from behind can be seen too
 PREFIX = "corner_case_"
-Made = TypeVar("Made")
-Row = dict[str, Any] | None
 
 
-class TrafficBench:
+class TrafficBench(Suite):
     """Measures rows; what several rows need is made once.
 
     Args:
@@ -37,10 +36,8 @@ class TrafficBench:
     """
 
     def __init__(self, scale: TrafficScale):
-        self.scale = scale
-        self.here = "cpu" if jax.default_backend() == "cpu" else "gpu"
+        super().__init__(scale)
         self.amounts = scale.cpu if self.here == "cpu" else scale.accelerator
-        self._made: dict[str, Any] = {}
 
     @property
     def measurements(self) -> dict[str, Callable[[], Row]]:
@@ -53,23 +50,6 @@ class TrafficBench:
         }
         makers |= {PREFIX + name: ("any", partial(self._behaviour, number)) for number, name in enumerate(NAMES)}
         return {name: partial(self._row, name, device, make) for name, (device, make) in makers.items()}
-
-    def _row(self, name: str, device: str, make: Callable[[str], Row]) -> Row:
-        """Measure one row; None, with a printed line, where it needs another device."""
-        if device not in (self.here, "any") and not self.scale.anywhere:
-            print(
-                f"[{name}] skipped: it is measured on a {device.upper()}, and JAX runs on {self.here} here", flush=True
-            )
-            return None
-        row = make(name)
-        if row is not None and self.scale.name != "full":
-            row["quality"]["scale"] = self.scale.name
-        return row
-
-    def _once(self, name: str, make: Callable[[], Made]) -> Made:
-        if name not in self._made:
-            self._made[name] = make()
-        return self._made[name]
 
     def _street(self, seed: int) -> StreetWorld:
         config = dataclasses.replace(self.scale.street, moving=self.scale.moving[seed % len(self.scale.moving)])

@@ -11,13 +11,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
 from benchmark_rows import BenchmarkError, make_row
+from benchmark_suite import Made, Row, Suite
 from benchmark_timing import measure
-from simulator_suite import Row
 from street_worlds import (
     AHEAD,
     LEFT,
@@ -46,11 +46,10 @@ CHILD_SECONDS = 400.0
 ROOMS = (1.4, 1.9, 2.6)  # times the room for pairs that clips need where they start; tried in turn
 KEYS = 64
 MOST_MFLOP = 80.0  # a frame, of the shipped encoder
-Made = TypeVar("Made")
 _rollout = jax.jit(drive, static_argnames="config")
 
 
-class TrainingBench:
+class TrainingBench(Suite):
     """Measures rows; what several rows need is made once.
 
     Args:
@@ -58,9 +57,8 @@ class TrainingBench:
     """
 
     def __init__(self, scale: TrainingScale):
-        self.scale = scale
+        super().__init__(scale)
         self._room = ROOMS[0]
-        self._made: dict[str, Any] = {}
 
     @property
     def measurements(self) -> dict[str, Callable[[], Row]]:
@@ -72,22 +70,7 @@ class TrainingBench:
             "ppo_first_update_cold_seconds": self._cold,
             "ppo_camera_resnet_env_steps_per_second": partial(self._speed, scale.residual, fewer, None),
         }
-        return {name: partial(self._row, name, make) for name, make in makers.items()}
-
-    def _row(self, name: str, make: Callable[[str], Row]) -> Row:
-        """Measure one row; None, with a printed line, where there is no accelerator."""
-        if jax.default_backend() == "cpu" and not self.scale.anywhere:
-            print(f"[{name}] skipped: it is measured on a GPU, and JAX runs on cpu here", flush=True)
-            return None
-        row = make(name)
-        if row is not None and self.scale.name != "full":
-            row["quality"]["scale"] = self.scale.name
-        return row
-
-    def _once(self, name: str, make: Callable[[], Made]) -> Made:
-        if name not in self._made:
-            self._made[name] = make()
-        return self._made[name]
+        return {name: partial(self._row, name, "gpu", make) for name, make in makers.items()}
 
     def _streets(self) -> list[StreetWorld]:
         scale = self.scale

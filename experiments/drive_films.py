@@ -15,11 +15,10 @@ from jaxrecon.agents.evaluate import Film
 from jaxrecon.logs import DrivingLog
 from jaxrecon.simulator import Rollout, World
 
-VIEW_WIDTH, BIRDS_EYE = 384, 256  # pixels of the cameras and of the view from above
 PAUSE = 8  # frames that a clip's last image stays
 
 
-def ground_of(log: DrivingLog, world: World, scene: int) -> viz.Ground:
+def ground_in(log: DrivingLog, world: World, scene: int) -> viz.Ground:
     """What does not move in the view from above."""
     fields = jax.device_get(world.obstacles)
     layout, shape = fields.layout, tuple(fields.layout.shape[scene])
@@ -37,40 +36,46 @@ def ground_of(log: DrivingLog, world: World, scene: int) -> viz.Ground:
     )
 
 
-def shots(
-    title: str, log: DrivingLog, world: World, clips: Clips, rollout: Rollout, film: Film, row: int
+def drive_shots(
+    title: str,
+    ground: viz.Ground,
+    world: World,
+    clips: Clips,
+    rollout: Rollout,
+    film: Film,
+    width: int,
+    view: viz.BirdsEyeConfig,
 ) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-    """Composed frames of a filmed clip, one a driven step.
+    """Composed frames of the first of some clips, one a driven step.
 
     Args:
         title: stands above every frame.
-        log: of the clip's scene.
+        ground: of the clip's scene.
         world: where it was driven.
         clips: those that were driven together.
         rollout: of all of them.
-        film: of this one.
-        row: this one's place among them.
+        film: of the first.
+        width: of the cameras' images, pixels.
+        view: from above.
     """
-    scene, start = int(np.asarray(clips.scenes)[row]), int(np.asarray(clips.start_frames)[row])
+    scene, start = int(np.asarray(clips.scenes)[0]), int(np.asarray(clips.start_frames)[0])
     place = jnp.asarray(scene)
     traffic, ego = jax.device_get((jax.tree.map(lambda leaf: leaf[scene], world.traffic), world.vehicle.at(place)))
-    trace, ground = rollout.trace, ground_of(log, world, scene)
-    view = viz.BirdsEyeConfig(width=BIRDS_EYE, height=BIRDS_EYE)
-    last = int(world.frames[scene]) - 1
-    for step in range(int(rollout.valid[:, row].sum())):
+    trace, last = rollout.trace, int(world.frames[scene]) - 1
+    for step in range(int(rollout.valid[:, 0].sum())):
         now = min(start + step + 1, last)
-        heading = float(trace.heading[step, row])
-        centre = trace.position[step, row] + ego.centre_ahead * np.array([np.cos(heading), np.sin(heading)])
+        heading = float(trace.heading[step, 0])
+        centre = trace.position[step, 0] + ego.centre_ahead * np.array([np.cos(heading), np.sin(heading)])
         boxes = np.concatenate([traffic.centre[now], traffic.heading[now, :, None], traffic.sizes[:, :2]], axis=-1)
-        moment = viz.Moment(
+        shown = viz.Moment(
             ego=np.array([*centre, heading, ego.length, ego.width]),
             actors=boxes[traffic.valid[now]].astype(float),
-            trail=trace.position[: step + 1, row].astype(float),
-            events=rollout.events[step, row],
+            trail=trace.position[: step + 1, 0].astype(float),
+            events=rollout.events[step, 0],
         )
-        caption = f"{title}   {trace.time[step, row]:.1f} s   {3.6 * trace.speed[step, row]:.0f} km/h"
+        caption = f"{title}   {trace.time[step, 0]:.1f} s   {3.6 * trace.speed[step, 0]:.0f} km/h"
         yield viz.compose_frame(
-            film.frames[step + 1], viz.draw_birds_eye(view, ground, moment), moment.events, caption, VIEW_WIDTH
+            film.frames[step + 1], viz.draw_birds_eye(view, ground, shown), shown.events, caption, width
         )
 
 
