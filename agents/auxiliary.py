@@ -1,16 +1,16 @@
 """RAD's auxiliary objective: from where each event threatens, and a loss that moves probability away from there."""
 
-import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxrecon.agents.returns import masked_mean
 from jaxrecon.simulator import Moment, Simulator, State
-from jaxrecon.simulator.moments import heading_error, moment_at
+from jaxrecon.simulator.moments import heading_error
+from jaxrecon.simulator.observation import in_ego
 from jaxrecon.traffic.cast import actors_at, detour_at
-from jaxrecon.traffic.replay import Actors
 
 NEAR = 30.0  # metres to the nearest road user that moves, beyond which it threatens from nowhere
 ASIDE, AHEAD, ALERT = (1.5, 2.5, 3.5), (0.0, 3.0, 6.0, 9.0), 4.0  # metres at which obstacles are looked for
@@ -39,11 +39,11 @@ def simulator_sides(simulator: Simulator, state: State) -> Float[Array, "env rew
     or is turned away from it.
     """
     world = simulator.world
-    moment = moment_at(world, state.scene, state.start_frame + state.elapsed, state.vehicle, state.route)
-    moment = dataclasses.replace(moment, cast=state.cast)
+    moment = simulator.moment(state)
     actors = actors_at(world.traffic, state.scene, moment.frame, state.cast)
     shape = world.vehicle.at(state.scene)
-    place = in_ego_of_all(state, actors) - jnp.stack([shape.centre_ahead, 0 * shape.centre_ahead], axis=-1)[:, None]
+    vehicle = jax.tree.map(lambda leaf: leaf[:, None], state.vehicle)
+    place = in_ego(vehicle, actors.centre) - jnp.stack([shape.centre_ahead, 0 * shape.centre_ahead], axis=-1)[:, None]
     sides = {
         "dynamic": _ahead_or_behind(place, actors.valid & ~actors.parked),
         "static": _nearer_side(simulator, state, place, actors.valid & actors.parked),
@@ -60,14 +60,6 @@ def _aside(moment: Moment) -> Float[Array, " env"]:
     if moment.cast is None:
         return projection.lateral
     return projection.lateral - detour_at(moment.cast.detour, projection.arc)[0]
-
-
-def in_ego_of_all(state: State, actors: Actors) -> Float[Array, "env actor 2"]:
-    """Centres of all actors seen from the ego's rear axle: metres ahead and to the left."""
-    offset = actors.centre - state.vehicle.position[:, None]
-    cos, sin = jnp.cos(state.vehicle.yaw)[:, None], jnp.sin(state.vehicle.yaw)[:, None]
-    x, y = offset[..., 0], offset[..., 1]
-    return jnp.stack([x * cos + y * sin, y * cos - x * sin], axis=-1)
 
 
 def _ahead_or_behind(place: Float[Array, "env actor 2"], there: Bool[Array, "env actor"]) -> Float[Array, " env"]:

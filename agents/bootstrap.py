@@ -2,7 +2,7 @@
 
 Clips of one scene are alike, so resampling clips alone makes intervals too narrow. Here scenes are drawn with
 replacement, then as many of each drawn scene's clips as it has; where several training seeds were scored, seeds are
-drawn too, independently of the scenes, since every seed drives in every scene.
+drawn too. Every seed drives the same clips, so scenes and clips are drawn independently of the seeds, once for all.
 
 Source: Davison and Hinkley 1997, Bootstrap Methods and their Application, section 3.8 (hierarchical data).
 """
@@ -107,7 +107,7 @@ def resampled_means(table: Table, key: PRNGKeyArray, resamples: int = RESAMPLES)
         seed = jax.random.randint(key_seed, (seeds,), 0, seeds)[:, None]
         scene = jax.random.randint(key_scene, (scenes,), 0, scenes)[None]
         count = table.count[seed, scene][..., None]
-        slot = jnp.floor(jax.random.uniform(key_clip, (seeds, scenes, clips)) * count).astype(jnp.int32)
+        slot = jnp.floor(jax.random.uniform(key_clip, (scenes, clips)) * count).astype(jnp.int32)
         place = (seed[..., None], scene[..., None], jnp.minimum(slot, count - 1))
         return _mean(table.values[place], table.valid[place] & (number < count)[..., None])
 

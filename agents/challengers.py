@@ -10,16 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from jaxrecon.agents.driving import Unseeing
 from jaxrecon.agents.evaluation_sets import KINDS, Challenge, EvaluationSetError
 from jaxrecon.simulator import Observation, Perturbation, Simulator, SimulatorParams, Start, State
-from jaxrecon.simulator.casting import SEEN_SHARE, Casting, Draw, plan_of
+from jaxrecon.simulator.casting import EARLIEST, LATEST, SEEN_SHARE, Casting, Draw, plan_of
 from jaxrecon.simulator.challenges import Challenges
 from jaxrecon.simulator.escapes import controls, nothing_done
 from jaxrecon.simulator.judging import judge
 from jaxrecon.traffic.adversary import no_plan
 from jaxrecon.traffic.behaviours import BEHAVIOURS, NAMES, PARAMETERS, TESTS_ONLY, TRAINED
 
-EARLIEST, LATEST = 3, 25  # steps of the clip in which an adversary may begin
 TRIES = 4  # cases that are proposed for a clip at once
 LEAST = 64  # cases that are judged together at least, so that few shapes are compiled
 DIGITS = 6  # of the numbers that are written down
@@ -28,15 +28,8 @@ DETOUR = ("detour_begin", "detour_length", "detour_left")
 
 
 @flax.struct.dataclass
-class NonReacting:
+class NonReacting(Unseeing):
     """Drives as was recorded, whatever happens."""
-
-    action: str = flax.struct.field(pytree_node=False, default="continuous")
-    draws: bool = flax.struct.field(pytree_node=False, default=False)
-
-    def begin(self, simulator: Simulator, state: State, observation: Observation) -> Any:
-        """Nothing to remember."""
-        return None
 
     def act(
         self, simulator: Simulator, state: State, observation: Observation, memory: Any, key: PRNGKeyArray
@@ -130,9 +123,12 @@ def challenges_of(casting: Casting, starts: Start, challenges: Sequence[Challeng
         challenges: one a clip.
 
     Raises:
-        EvaluationSetError: for a behaviour or a parameter that there is not.
+        EvaluationSetError: for a behaviour, a parameter or an actor that there is not, one that begins before its clip,
+            or as many starts as there are not challenges.
     """
-    count = len(challenges)
+    count, actors = len(challenges), casting.simulator.world.traffic.capacity
+    if starts.frame.shape[0] != count:
+        raise EvaluationSetError(f"{count} challenges came with {starts.frame.shape[0]} starts; expected one each")
     plan = jax.tree.map(np.array, jax.device_get(no_plan((count,), 1)))
     detour, first = np.zeros((count, 3), np.float32), np.asarray(starts.frame)
     for case, one in enumerate(challenges):
@@ -150,6 +146,11 @@ def challenges_of(casting: Casting, starts: Start, challenges: Sequence[Challeng
         detour[case] = [named.pop(name, 0.0) for name in DETOUR]
         if named:
             raise EvaluationSetError(f"challenge {case}, {one.behaviour}, has {sorted(named)}, which nobody knows")
+        if not 0 <= one.actor < actors or one.frame < first[case]:
+            raise EvaluationSetError(
+                f"challenge {case} is of actor {one.actor} of {actors} from frame {one.frame} on; expected one of "
+                f"these, and no frame before {first[case]}, at which its clip starts"
+            )
         plan.behaviour[case, 0], plan.slot[case, 0] = number, one.actor
         plan.begin[case, 0], plan.valid[case, 0] = one.frame - first[case], True
     return casting.challenges(starts, jax.tree.map(jnp.asarray, plan), jnp.asarray(detour))

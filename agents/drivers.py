@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from jaxrecon.agents import histories
+from jaxrecon.agents.driving import Unseeing
 from jaxrecon.agents.outputs import Output
 from jaxrecon.dynamics import aim
 from jaxrecon.simulator import Observation, Simulator, State, World
@@ -30,7 +31,7 @@ SIDE_MARGIN = 0.2  # metres to each side of the car that its way is wider
 
 
 @flax.struct.dataclass
-class Stop:
+class Stop(Unseeing):
     """Brakes evenly until it stands.
 
     Attributes:
@@ -38,12 +39,6 @@ class Stop:
     """
 
     braking: Float[Array, ""] | float = 3.0
-    action: str = flax.struct.field(pytree_node=False, default="continuous")
-    draws: bool = flax.struct.field(pytree_node=False, default=False)
-
-    def begin(self, simulator: Simulator, state: State, observation: Observation) -> Any:
-        """Nothing to remember."""
-        return None
 
     def act(
         self, simulator: Simulator, state: State, observation: Observation, memory: Any, key: PRNGKeyArray
@@ -53,15 +48,8 @@ class Stop:
 
 
 @flax.struct.dataclass
-class ConstantSpeed:
+class ConstantSpeed(Unseeing):
     """Keeps the speed that it started with, whatever happens."""
-
-    action: str = flax.struct.field(pytree_node=False, default="continuous")
-    draws: bool = flax.struct.field(pytree_node=False, default=False)
-
-    def begin(self, simulator: Simulator, state: State, observation: Observation) -> Any:
-        """Nothing to remember."""
-        return None
 
     def act(
         self, simulator: Simulator, state: State, observation: Observation, memory: Any, key: PRNGKeyArray
@@ -71,7 +59,7 @@ class ConstantSpeed:
 
 
 @flax.struct.dataclass
-class IdmDriver:
+class IdmDriver(Unseeing):
     """Follows the nearest true box on its way by the Intelligent Driver Model, and slows down for bends.
 
     Attributes:
@@ -81,12 +69,6 @@ class IdmDriver:
 
     desired: Float[Array, " scene"]
     params: IdmParams = IDM
-    action: str = flax.struct.field(pytree_node=False, default="continuous")
-    draws: bool = flax.struct.field(pytree_node=False, default=False)
-
-    def begin(self, simulator: Simulator, state: State, observation: Observation) -> Any:
-        """Nothing to remember."""
-        return None
 
     def act(
         self, simulator: Simulator, state: State, observation: Observation, memory: Any, key: PRNGKeyArray

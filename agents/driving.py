@@ -1,7 +1,6 @@
 """Clips driven by anything that can drive: policies that look through cameras, planners that see the true boxes."""
 
 import dataclasses
-import functools
 from typing import Any, Protocol, runtime_checkable
 
 import flax.struct
@@ -61,6 +60,17 @@ class Driver(Protocol):
         ...
 
 
+class Unseeing:
+    """Base of drivers that look at no frames, remember nothing and choose acceleration and steering."""
+
+    action = "continuous"
+    draws = False
+
+    def begin(self, simulator: Simulator, state: State, observation: Observation) -> Any:
+        """Nothing to remember."""
+        return None
+
+
 @flax.struct.dataclass
 class Driven:
     """What became of some clips.
@@ -77,7 +87,7 @@ class Driven:
     frames: UInt8[Array, "moment filmed camera height width 3"] | None
 
 
-@functools.partial(jax.jit, static_argnames=("filming",))
+@jax.jit
 def drive(
     simulator: Simulator,
     driver: Driver,
@@ -85,7 +95,6 @@ def drive(
     key: PRNGKeyArray,
     params: SimulatorParams,
     filmed: Int[Array, " filmed"],
-    filming: bool = False,
 ) -> Driven:
     """Drive clips side by side to their end; compiled once for each kind of driver and number of clips.
 
@@ -95,10 +104,11 @@ def drive(
         clips: where they start.
         key: of whatever the driver draws at random.
         params: thresholds.
-        filmed: numbers of clips whose frames to keep.
-        filming: whether any are kept. Frames that the driver does not look at are drawn for these clips alone.
+        filmed: numbers of clips whose frames to keep. Frames that the driver does not look at are drawn for these clips
+            alone.
     """
     simulator = dataclasses.replace(simulator, config=dataclasses.replace(simulator.config, action=driver.action))
+    filming = filmed.shape[0] > 0
     draw, drawn = driver.draws or filming, None if driver.draws else filmed
     key_reset, key_act = jax.random.split(key)
     state, _ = simulator.reset_at(

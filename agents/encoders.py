@@ -7,11 +7,11 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from jaxrecon.agents.layers import (
-    INITIALISER,
     AttentionBlock,
     Convolution,
     PatchEmbedding,
     ResidualBlock,
+    dense,
     group_norm,
 )
 from jaxrecon.agents.policy_config import ConvolutionalConfig, PolicyConfig, ResidualConfig, TransformerConfig
@@ -24,13 +24,7 @@ class CameraEncoder(nnx.Module):
 
     def __init__(self, config: PolicyConfig, rngs: nnx.Rngs):
         self.network = build_network(config, rngs)
-        self.dense = nnx.Linear(
-            self.network.outputs,
-            config.camera_features,
-            dtype=jnp.dtype(config.compute),
-            kernel_init=INITIALISER,
-            rngs=rngs,
-        )
+        self.dense = dense(self.network.outputs, config.camera_features, config, rngs)
         self.norm = nnx.LayerNorm(config.camera_features, rngs=rngs)
 
     def __call__(self, frames: UInt8[Array, "b h w channel"]) -> Float[Array, "b feature"]:

@@ -127,7 +127,7 @@ def evaluate(
 
     Raises:
         ValueError: when there is no clip, or no clip of the number ``film``; when a clip starts outside the world or in
-            a collision.
+            a collision, or plays a case that the simulator has not, or not from that start.
     """
     _check(simulator, clips, batch, () if film is None else (film,))
     driver, batch = as_driver(policy, deterministic), min(batch, clips.count)
@@ -144,10 +144,7 @@ def evaluate(
             used = min(batch, clips.count - first)
             filmed = np.zeros(0 if film is None else 1, np.int32) + np.clip((film or 0) - first, 0, batch - 1)
             part_key = jax.random.fold_in(key_drive, first)
-            filming = film is not None
-            driven = drive(
-                simulator, driver, clips.take(chosen), part_key, params, jnp.asarray(filmed, jnp.int32), filming
-            )
+            driven = drive(simulator, driver, clips.take(chosen), part_key, params, jnp.asarray(filmed, jnp.int32))
             pieces.append(jax.tree.map(lambda x, n=used: np.asarray(x)[:, :n], driven.rollout))
             overflows.append(np.asarray(driven.overflow)[:, :used])
             if film is not None and first <= film < first + used:
@@ -193,7 +190,7 @@ def film_clips(
     _check(simulator, clips, len(chosen), chosen)
     some = clips.take(np.asarray(chosen))
     filmed = jnp.arange(len(chosen), dtype=jnp.int32)
-    driven = jax.device_get(drive(simulator, as_driver(policy), some, key, params, filmed, True))
+    driven = jax.device_get(drive(simulator, as_driver(policy), some, key, params, filmed))
     return driven.rollout, tuple(Film(clip, driven.frames[:, row]) for row, clip in enumerate(chosen))
 
 
@@ -205,7 +202,29 @@ def _check(simulator: Simulator, clips: Clips, batch: int, filmed: Sequence[int]
             raise ValueError(f"film is {film}, expected a clip's number in [0, {clips.count})")
     if clips.cases is not None and simulator.challenges is None:
         raise ValueError("the clips are corner cases, but the simulator has none; see challengers.challenges_of")
+    if clips.cases is not None:
+        _check_cases(simulator, clips)
     check_starts(simulator.world, np.asarray(clips.scenes), np.asarray(clips.start_frames))
+
+
+def _check_cases(simulator: Simulator, clips: Clips) -> None:
+    """Refuse clips of another bank than the simulator's; those of negative cases play none."""
+    assert simulator.challenges is not None
+    bank, cases = simulator.challenges, np.asarray(clips.cases)
+    if cases.max() >= bank.count:
+        raise ValueError(f"a clip plays case {cases.max()} of a bank of {bank.count}; give the bank of these clips")
+    some = np.flatnonzero(cases >= 0)
+    for name, ours, theirs in (
+        ("scene", bank.start.scene, clips.scenes),
+        ("frame", bank.start.frame, clips.start_frames),
+    ):
+        wrong = some[np.asarray(ours)[cases[some]] != np.asarray(theirs)[some]]
+        if wrong.size:
+            clip = int(wrong[0])
+            raise ValueError(
+                f"clip {clip} starts in {name} {np.asarray(theirs)[clip]}, its case {cases[clip]} in {name} "
+                f"{np.asarray(ours)[cases[clip]]}; give the bank of these clips"
+            )
 
 
 def evaluate_recorded(

@@ -77,7 +77,8 @@ def draw_challenged(
         rounds: how often a start is drawn again at most.
 
     Returns:
-        The set; ``drawn_with`` tells the share of the proposed challenges that were sound, and the behaviours.
+        The set; ``drawn_with`` tells the behaviours, and for which share of the starts asked about there was a sound
+        challenge.
 
     Raises:
         EvaluationSetError: as in ``draw_log_replay``; for another kind; when a scene has no sound challenge; when the

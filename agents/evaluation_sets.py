@@ -7,6 +7,7 @@ hash of its own content, so that nobody can score on other clips, or in other sc
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from jaxtyping import Float, Int
 
 from jaxrecon.agents.driving import Clips
 from jaxrecon.logs import DrivingLog
+from jaxrecon.scene.exporting import write_file
 from jaxrecon.simulator import Perturbation
 
 KIND, VERSION = "jaxrecon evaluation set", 1
@@ -139,13 +141,9 @@ def save_set(chosen: EvaluationSet, path: str | os.PathLike[str]) -> str:
     if path.exists():
         raise EvaluationSetError(f"{path} exists; a frozen set is not overwritten: choose another name")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    text = {**_content(chosen), "content_hash": chosen.content_hash}
-    try:
-        partial.write_text(json.dumps(text, sort_keys=True, separators=(",", ":")) + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    content = {**_content(chosen), "content_hash": chosen.content_hash}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":")) + "\n"
+    write_file(path, lambda stream: stream.write(text.encode()), overwrite=False)
     return chosen.content_hash
 
 
@@ -162,7 +160,7 @@ def load_set(path: str | os.PathLike[str], scenes: Sequence[tuple[str, str]] | N
     try:
         stored = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
         claimed = stored.pop("content_hash")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EvaluationSetError(f"{path} holds no evaluation set ({error!r}); restore it from a copy") from error
     if (stored.get("format"), stored.get("version")) != (KIND, VERSION):
         raise EvaluationSetError(
@@ -225,8 +223,12 @@ def _validate(chosen: EvaluationSet, where: str) -> None:
         )
     elif chosen.scene.min() < 0 or chosen.scene.max() >= len(chosen.scenes):
         problem = f"has clips in scenes {chosen.scene.min()} to {chosen.scene.max()} of {len(chosen.scenes)}"
+    elif np.min(chosen.frame) < 0:
+        problem = f"has a clip that starts at frame {np.min(chosen.frame)}; expected 0 or more"
     elif not np.isfinite(chosen.perturbation).all():
         problem = "has perturbations that are not finite"
+    elif not all(math.isfinite(number) for one in chosen.challenges for number in one.parameters.values()):
+        problem = "has challenges with parameters that are not finite"
     elif len(chosen.challenges) != (0 if chosen.kind == "log_replay" else clips):
         expected = "none" if chosen.kind == "log_replay" else f"one for each of its {clips} clips"
         problem = f"has {len(chosen.challenges)} challenges; a set of kind {chosen.kind} has {expected}"

@@ -68,6 +68,4 @@ def rollout_rows(started: Bool[Array, "time env"], length: int) -> Int[Array, "t
 
 def recorded_rows(started: Bool[np.ndarray, " row"], length: int) -> Int[np.ndarray, "row slot"]:
     """The same for rows in the order in which they were recorded, drive after drive; on the host."""
-    rows = np.arange(len(started))
-    first = np.maximum.accumulate(np.where(started, rows, 0))
-    return np.maximum(rows[:, None] - np.arange(length), first[:, None]).astype(np.int32)
+    return np.asarray(history_rows(jnp.asarray(started)[:, None], length)[:, 0])

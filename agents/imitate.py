@@ -208,7 +208,7 @@ def fit(
 
     Raises:
         DemonstrationError: when no row is valid.
-        NonFiniteError: when losses stay NaN or infinite for a whole call.
+        NonFiniteError: when losses stay NaN or infinite for a whole call, or the cost of driving is, which selects.
         CheckpointError: when the folder holds the checkpoints of another run.
         ValueError: when driving is to select and there is no ``validate``.
     """
@@ -269,6 +269,10 @@ def _drive(
 ) -> tuple[_Training, float]:
     """Let the policy drive; it is chosen where it does so better than any before."""
     cost = float(validate(training.policy))
+    if config.select == "driving" and not np.isfinite(cost):
+        raise optimise.NonFiniteError(
+            f"the cost of driving is {cost}, and no policy can be selected by it: give clips in which the expert moves"
+        )
     if config.select == "driving" and cost < float(training.lowest):
         chosen = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), training.policy)
         training = dataclasses.replace(training, chosen=chosen, lowest=jnp.array(cost, jnp.float32))

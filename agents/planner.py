@@ -19,10 +19,11 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxrecon.agents.drivers import SIDE_MARGIN, bend_speed, steer_for, surroundings_on_path
+from jaxrecon.agents.driving import Unseeing
 from jaxrecon.dynamics import travel
 from jaxrecon.simulator import Observation, Simulator, State
 from jaxrecon.simulator.shapes import EgoShape
-from jaxrecon.traffic.idm import FREE, IDM, IdmParams, PathAhead, Places, idm_acceleration, path_leader
+from jaxrecon.traffic.idm import FREE, IDM, IdmParams, Places, idm_acceleration, path_leader
 from jaxrecon.traffic.replay import Actors
 
 STANDING = 0.1  # m/s below which a car does not run into anything
@@ -80,7 +81,7 @@ class Proposals:
 
 
 @flax.struct.dataclass
-class Oracle:
+class Oracle(Unseeing):
     """The planner.
 
     Attributes:
@@ -92,12 +93,6 @@ class Oracle:
     desired: Float[Array, " scene"]
     params: IdmParams = IDM
     config: OracleConfig = flax.struct.field(pytree_node=False, default=OracleConfig())
-    action: str = flax.struct.field(pytree_node=False, default="continuous")
-    draws: bool = flax.struct.field(pytree_node=False, default=False)
-
-    def begin(self, simulator: Simulator, state: State, observation: Observation) -> Any:
-        """Nothing to remember."""
-        return None
 
     def act(
         self, simulator: Simulator, state: State, observation: Observation, memory: Any, key: PRNGKeyArray
@@ -112,7 +107,7 @@ class Oracle:
         aside = away[:, 1] * jnp.cos(heading) - away[:, 0] * jnp.sin(heading)
         desired = jnp.minimum(self.desired[state.scene], bend_speed(path))[:, None] * shares
         driven, first = _propose(places, actors, shape, speed, aside, desired, offsets, self.params, config)
-        clear = _clear_seconds(simulator, state, path, places, actors, shape, driven, config)
+        clear = _clear_seconds(simulator, state, places, actors, shape, driven, config)
         merit = driven.arc[-1] - config.aside * jnp.abs(offsets) - config.brake * jnp.maximum(-first, 0.0)
         merit += config.later * jnp.maximum(clear - config.urgent, 0.0)
         # Urgent seconds come first: no progress within the horizon outweighs one step of them.
@@ -131,16 +126,17 @@ def _propose(
     half_width = jnp.broadcast_to((0.5 * shape.width + SIDE_MARGIN)[:, None], desired.shape)
     valid = jnp.broadcast_to(actors.valid[:, None], (environments, proposals, actors.valid.shape[-1]))
 
+    def lateral_at(time: Array) -> Array:
+        return offsets + (aside[:, None] - offsets) * jnp.exp(-3.0 * time / config.settling)
+
     def body(carry: Any, number: Array) -> tuple[Any, Any]:
         arc, speed = carry
         time = number * config.step_seconds
         now = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:, None], valid.shape), _moved(places, time))
-        lateral = offsets + (aside[:, None] - offsets) * jnp.exp(-3.0 * time / config.settling)
-        gap, closing = path_leader(now, valid, arc + front, speed, half_width, lateral)
+        gap, closing = path_leader(now, valid, arc + front, speed, half_width, lateral_at(time))
         acceleration = _follow(speed, desired, gap, closing, params)
         distance, speed = travel(speed, acceleration, config.step_seconds, TOP_SPEED)
-        later = offsets + (aside[:, None] - offsets) * jnp.exp(-3.0 * (time + config.step_seconds) / config.settling)
-        return (arc + distance, speed), (arc + distance, later, speed, acceleration)
+        return (arc + distance, speed), (arc + distance, lateral_at(time + config.step_seconds), speed, acceleration)
 
     start = (jnp.zeros(desired.shape), jnp.broadcast_to(speed[:, None], desired.shape))
     _, (arc, lateral, speeds, accelerations) = jax.lax.scan(body, start, jnp.arange(config.steps))
@@ -165,8 +161,8 @@ def _moved(places: Places, seconds: Array) -> Places:
 
 
 def _clear_seconds(
-    simulator: Simulator, state: State, path: PathAhead, places: Places, actors: Actors, shape: EgoShape,
-    driven: Proposals, config: OracleConfig,
+    simulator: Simulator, state: State, places: Places, actors: Actors, shape: EgoShape, driven: Proposals,
+    config: OracleConfig,
 ) -> Float[Array, "env proposal"]:  # fmt: skip
     """How long each proposal meets nothing, at most the horizon; what was behind at first does not count."""
     time = config.step_seconds * (1 + jnp.arange(config.steps))
@@ -183,15 +179,13 @@ def _clear_seconds(
     reach = spread(places.half_along) + 0.5 * shape.length[:, None, None] + config.margin
     width = spread(places.half_across) + 0.5 * shape.width[:, None, None] + config.margin
     hit = jnp.any((along < reach) & (across < width) & spread(ahead), axis=-1)
-    hit |= _obstructed(simulator, state, path, driven, shape, config)
+    hit |= _obstructed(simulator, state, driven, shape)
     hit &= driven.speed > STANDING
     free = jnp.cumsum(hit, axis=0) == 0
     return config.step_seconds * jnp.sum(free, axis=0)
 
 
-def _obstructed(
-    simulator: Simulator, state: State, path: PathAhead, driven: Proposals, shape: EgoShape, config: OracleConfig
-) -> Array:
+def _obstructed(simulator: Simulator, state: State, driven: Proposals, shape: EgoShape) -> Array:
     """Whether discs at the car's front, middle and rear touch an obstacle."""
     discs = jnp.asarray([-1.0, 0.0, 1.0]) * (0.5 * (shape.length - shape.width))[:, None]
     arc = driven.arc[..., None] + (shape.centre_ahead[:, None] + discs)[None, :, None]

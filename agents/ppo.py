@@ -113,7 +113,8 @@ def _run(
 ) -> dict[str, Any]:
     """What a checkpoint must agree in to be gone on from."""
     inner = getattr(policy, "policy", policy)
-    run = describe(config=config, policy=inner.config, key=key, params=params, imitation_params=imitation_params)
+    shape = getattr(inner, "config", None)  # what is trained may be any pytree that maps observations to outputs
+    run = describe(config=config, policy=shape, key=key, params=params, imitation_params=imitation_params)
     # A run may be lengthened, and saved more or less often, without being another one.
     run["config"] = {k: v for k, v in run["config"].items() if k not in ("updates", "save_every")}
     return run

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 from jaxrecon.agents.auxiliary import auxiliary_loss
 from jaxrecon.agents.outputs import HEADS, Output
 from jaxrecon.agents.ppo_config import PPOConfig, PPOParams
-from jaxrecon.agents.returns import generalised_advantages, masked_mean, normalise
+from jaxrecon.agents.returns import deviation, generalised_advantages, masked_mean, normalise
 from jaxrecon.agents.rollout import Experience
 
 
@@ -56,9 +56,7 @@ def reward_advantages(
     """Advantage of each reward in the unit of its head, its sign kept; zero for rewards that no head learns from."""
     scaled = jnp.zeros_like(advantages)
     for own in rewards_of_heads:
-        together = jnp.sum(advantages[..., list(own)], axis=-1)
-        centred = together - masked_mean(together, valid)
-        unit = jnp.maximum(jnp.sqrt(masked_mean(centred * centred, valid)), floor)
+        unit = deviation(jnp.sum(advantages[..., list(own)], axis=-1), valid, floor)
         scaled = scaled.at[..., list(own)].set(advantages[..., list(own)] / unit)
     return jnp.where(valid[..., None], scaled, 0.0)
 

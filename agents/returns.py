@@ -76,6 +76,10 @@ def normalise(x: Float[Array, "*b"], valid: Bool[Array, "*b"], floor: Scalar) ->
     The floor keeps a head whose events hardly ever happen from training on its critic's noise. Invalid entries
     are zero.
     """
-    centred = jnp.where(valid, x - masked_mean(x, valid), 0.0)
-    deviation = jnp.sqrt(masked_mean(centred * centred, valid))
-    return centred / jnp.maximum(deviation, floor)
+    return jnp.where(valid, x - masked_mean(x, valid), 0.0) / deviation(x, valid, floor)
+
+
+def deviation(x: Float[Array, "*b"], valid: Bool[Array, "*b"], floor: Scalar) -> Float[Array, ""]:
+    """Standard deviation of the valid entries, or ``floor`` if greater."""
+    centred = x - masked_mean(x, valid)
+    return jnp.maximum(jnp.sqrt(masked_mean(centred * centred, valid)), floor)

@@ -113,9 +113,9 @@ def _shape_of(shown: Shown) -> tuple[Any, ...]:
 
 def _check_finite(demonstrations: Any, valid: Bool[np.ndarray, " row"]) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(demonstrations):
-        values = np.asarray(leaf).reshape(valid.size, -1)
-        if not np.issubdtype(values.dtype, np.floating):
+        if not np.issubdtype(leaf.dtype, np.floating):
             continue
+        values = np.asarray(leaf).reshape(valid.size, -1)
         bad = np.flatnonzero(valid & ~np.isfinite(values).all(axis=1))
         if bad.size:
             name = jax.tree_util.keystr(path, simple=True, separator=".")

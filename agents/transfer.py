@@ -49,10 +49,7 @@ def action_disagreement(policy: Callable[[Any], Output], first: Any, second: Any
     if not (isinstance(one, PolicyOutput) and isinstance(two, PolicyOutput)):
         raise TypeError(f"the policy says {type(one).__name__}, expected a PolicyOutput: compare policies with anchors")
     modes = jnp.any(one.mode() != two.mode(), axis=-1)
-    heads = [
-        [jax.nn.softmax(logits, axis=-1) for logits in (output.lateral_logits, output.longitudinal_logits)]
-        for output in (one, two)
-    ]
+    heads = [[jax.nn.softmax(logits, axis=-1) for logits in output.logits] for output in (one, two)]
     lateral, longitudinal = (
         jnp.abs((a - b) @ jnp.asarray(scale)) for a, b, scale in zip(*heads, (LATERAL, LONGITUDINAL), strict=True)
     )

@@ -52,8 +52,17 @@ def test_seeds_are_a_level_of_their_own(data):
     samples = np.asarray(resampled_means(table, KEY, 20_000))[:, 0]
     between_seeds = by_seed.mean(axis=(1, 2)).var() / 3
     scenes = values.mean(axis=1).var() / SCENES
-    clips = values.var(axis=1).mean() / (3 * SCENES * CLIPS)
+    clips = values.var(axis=1).mean() / (SCENES * CLIPS)
     assert samples.var() == pytest.approx(between_seeds + scenes + clips, rel=0.05)
+
+
+def test_the_same_clips_again_under_another_seed_tell_nothing_new(data):
+    values, _, _ = data
+    scene = np.repeat(np.arange(SCENES), CLIPS)
+    once = tabulate([measure(values.ravel())], scene)
+    again = tabulate([measure(np.tile(values.ravel(), 4))], np.tile(scene, 4), np.repeat(np.arange(4), len(scene)))
+    spread = [np.asarray(resampled_means(table, KEY, 20_000)).var() for table in (once, again)]
+    assert spread[1] == pytest.approx(spread[0], rel=0.06)
 
 
 def test_agrees_with_a_plain_loop_where_scenes_and_validity_are_uneven():

@@ -12,6 +12,7 @@ from challenged_road import LEADER, WALKER, cases, road_casting, road_log, road_
 from jaxrecon.agents.challenged import challenged
 from jaxrecon.agents.challengers import AdversaryChallenger, NonReacting, challenges_of
 from jaxrecon.agents.driving import drive
+from jaxrecon.agents.evaluate import evaluate
 from jaxrecon.agents.evaluation_draws import draw_challenged
 from jaxrecon.agents.evaluation_sets import Challenge, EvaluationSetError, load_set, save_set, scene_hash
 from jaxrecon.simulator import Start, default_params
@@ -123,3 +124,22 @@ def test_challenges_that_nobody_knows_are_refused(sets, casting):
     ):
         with pytest.raises(EvaluationSetError, match=problem):
             challenges_of(casting, starts, [bad])
+    before = int(starts.frame[0]) - 1
+    for bad in (dataclasses.replace(good, actor=1000), dataclasses.replace(good, frame=before)):
+        with pytest.raises(EvaluationSetError, match=r"of actor \d+ of \d+ from frame \d+ on; expected"):
+            challenges_of(casting, starts, [bad])
+    with pytest.raises(EvaluationSetError, match="2 challenges came with 1 starts"):
+        challenges_of(casting, starts, [good, good])
+
+
+def test_clips_of_another_bank_are_refused(sets, casting):
+    chosen = sets["corner_cases"]
+    clips = chosen.clips
+    bank = challenges_of(casting, Start(clips.scenes, clips.start_frames, clips.perturbation), chosen.challenges)
+    simulator = dataclasses.replace(casting.simulator, challenges=bank)
+    for wrong, problem in (
+        (dataclasses.replace(clips, cases=clips.cases + 6), "plays case 11 of a bank of 6"),
+        (dataclasses.replace(clips, start_frames=clips.start_frames + 1), r"clip 0 starts in frame \d+, its case 0 in"),
+    ):
+        with pytest.raises(ValueError, match=problem):
+            evaluate(simulator, NonReacting(), wrong, PARAMS, jax.random.key(0), progress=False)

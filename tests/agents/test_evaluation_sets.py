@@ -136,9 +136,10 @@ def test_a_changed_file_is_refused(drawn, tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(EvaluationSetError, match="it was changed since it was frozen"):
         load_set(path)
-    path.write_text("{}")
-    with pytest.raises(EvaluationSetError, match="holds no evaluation set"):
-        load_set(path)
+    for other in ("{}", "[]", "3", path.read_text()[:-40]):
+        path.write_text(other)
+        with pytest.raises(EvaluationSetError, match="holds no evaluation set"):
+            load_set(path)
     with pytest.raises(EvaluationSetError, match="holds no evaluation set"):
         load_set(tmp_path / "absent.json")
     content = {**json.loads(json.dumps(content)), "version": 9}
@@ -163,6 +164,11 @@ def test_empty_and_contradictory_sets_are_refused(simulator, drawn, tmp_path):
         ({"frame": drawn.frame[:-1]}, "has 2001 scenes, 2000 frames and 2001 perturbations"),
         ({"scene": drawn.scene + 1}, "has clips in scenes 1 to 2 of 2"),
         ({"perturbation": drawn.perturbation * np.nan}, "has perturbations that are not finite"),
+        ({"frame": drawn.frame - 1000}, r"has a clip that starts at frame -\d+; expected 0 or more"),
+        (
+            {"challenges": (Challenge("cut_in_left", 0, 3, {"gap": np.nan}),)},
+            "has challenges with parameters that are not",
+        ),
     ):
         with pytest.raises(EvaluationSetError, match=problem):
             save_set(dataclasses.replace(drawn, **changes), tmp_path / "bad.json")

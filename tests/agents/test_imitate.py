@@ -156,6 +156,8 @@ def test_driving_selects_and_an_interrupted_run_goes_on(imitation_config, tmp_pa
     jax.tree.map(np.testing.assert_array_equal, curves, again)
     with pytest.raises(CheckpointError, match=r"identity\.scene: None stored, other expected"):
         fit(folder=tmp_path, identity={"scene": "other"})
+    with pytest.raises(NonFiniteError, match="cost of driving is nan"):
+        imitate.fit(synthetic(), config, jax.random.key(0), validate=lambda _: float("nan"), progress=False)
     with pytest.raises(ValueError, match="select is 'driving' and fit got no validate"):
         imitate.fit(synthetic(), config, jax.random.key(0), progress=False)
 
