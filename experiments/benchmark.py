@@ -37,6 +37,7 @@ from benchmark_rows import BenchmarkError, format_row, read_rows, table, write_r
 from gsplat_peer import GsplatPeer
 from rasterizer_drawing import Look
 from reconstruction_peer import GsplatTrainer
+from runs import RunError
 from waymax_peer import find_waymax
 
 
@@ -141,7 +142,7 @@ def _measure(
             row = measure()
         except Exception as error:
             failed.append(name)
-            if not isinstance(error, BenchmarkError):
+            if not isinstance(error, BenchmarkError | RunError):
                 traceback.print_exc()
             print(f"[{name}] failed: {error}", flush=True)
             continue

@@ -1,5 +1,10 @@
 """What the suites of the benchmark share: rows by device and scale, and things that several rows need made once."""
 
+import json
+import os
+import pathlib
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
@@ -12,6 +17,32 @@ Row = dict[str, Any] | None
 
 class Skipped(Exception):
     """A row that cannot be measured here; the message says why."""
+
+
+def fresh_process(child: pathlib.Path, folder: pathlib.Path, *arguments: str, seconds: float) -> dict[str, Any]:
+    """What a fresh process prints in JSON on its last line; its compilation cache is kept in the folder.
+
+    Args:
+        child: the script that it runs, on the folder and the arguments.
+        folder: of what it reads.
+        arguments: further ones.
+        seconds: after which it is given up.
+
+    Raises:
+        BenchmarkError: it failed.
+    """
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    command = [sys.executable, str(child), str(folder), *arguments]
+    ended = subprocess.run(
+        command, env=os.environ | cache, capture_output=True, text=True, check=False, timeout=seconds
+    )
+    if ended.returncode:
+        raise BenchmarkError(f"the fresh process of {child.name} failed:\n{ended.stderr[-2000:]}")
+    return json.loads(ended.stdout.splitlines()[-1])
 
 
 class Suite:

@@ -15,6 +15,7 @@ from jaxrecon.logs import DrivingLog
 from jaxrecon.scene.occupancy import DistanceField
 from jaxrecon.trajectories import CHECKS, NAMES, CousinData, Cousins
 from jaxrecon.trajectories.diversity import QUANTITIES
+from jaxrecon.viz.atomic import replacing
 from jaxrecon.viz.palette import INK, PAPER, load_font
 
 # Okabe and Ito's eight, and three more that stay apart from them in lightness.
@@ -130,7 +131,5 @@ def draw_histograms(before: Mapping[str, np.ndarray], after: Mapping[str, np.nda
         axes.set_ylabel("share of steps")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("wb") as stream:
-        FigureCanvasAgg(figure).print_png(stream)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        FigureCanvasAgg(figure).print_png(str(temporary))

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from fitted_streets import FIRST, MOST, cameras_of, read_streets, splat_world
+from rooms import with_room
 from runs import RunError
 from scoreboard_worlds import drive_group
-from simulator_drawing import with_room
 from stages import street_seed
 from street_worlds import AHEAD, street_log
 

@@ -19,6 +19,7 @@ import json
 import pathlib
 import shutil
 import sys
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import fit_streets
@@ -41,7 +42,9 @@ from jaxrecon.reconstruct import ReconstructionError
 from jaxrecon.scene import SceneError, SpzError
 from jaxrecon.simulator import SimulatorParams, Start, default_params
 from jaxrecon.simulator.casting import casting_of
+from jaxrecon.simulator.challenges import Challenges
 from jaxrecon.storage import StorageError
+from jaxrecon.viz.atomic import replacing
 
 SIZE = (96, 64)  # pixels of a policy's image, where no policy says otherwise
 STREETS = pathlib.Path("outputs/streets")
@@ -132,7 +135,8 @@ def main(config: Evaluate) -> dict[str, Any]:
     policies, size = load_entrants(stored)
     groups, params = _groups(config, size or SIZE), default_params()
     sets = {group.name: _frozen(config, group, params) for group in groups if group.first}
-    groups = [with_enough_room(_playing(group, sets[group.name]), sets[group.name].clips, params) for group in groups]
+    banks = {group.name: _bank(group, sets[group.name]) for group in groups if group.first}
+    groups = [with_enough_room(_playing(group, banks), sets[group.name].clips, params) for group in groups]
     run = Run(config.out, _identity(groups, sets, size or SIZE))
     for name, chosen in sets.items():
         _freeze(_set_path(config, name), chosen)
@@ -204,6 +208,10 @@ def _groups(config: Evaluate, size: tuple[int, int]) -> list[Group]:
         if not (recording and colon and rebuilt):
             raise RunError(f"--drive {text!r}: expected RECORDING:REBUILT, two folders")
         groups.append(drive_group(pathlib.Path(recording), pathlib.Path(rebuilt), size))
+    names = [group.world_name for group in groups]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise RunError(f"{twice[0]} is given twice; score one of them in a scoreboard of its own")
     return groups
 
 
@@ -226,14 +234,18 @@ def _frozen(config: Evaluate, group: Group, params: SimulatorParams) -> Evaluati
     return draw_challenged(config.kind, group.simulator, scenes, config.seed, clips, params, challenger)
 
 
-def _playing(group: Group, chosen: EvaluationSet) -> Group:
-    """The group with what befalls its clips."""
+def _bank(group: Group, chosen: EvaluationSet) -> Challenges | None:
+    """What befalls the clips of a set; None where nothing does."""
     if not chosen.challenges:
-        return group
+        return None
     clips = chosen.clips
     starts = Start(clips.scenes, clips.start_frames, clips.perturbation)
-    bank = challenges_of(casting_of(group.simulator), starts, chosen.challenges)
-    return dataclasses.replace(group, simulator=dataclasses.replace(group.simulator, challenges=bank))
+    return challenges_of(casting_of(group.simulator), starts, chosen.challenges)
+
+
+def _playing(group: Group, banks: Mapping[str, Challenges | None]) -> Group:
+    """The group with what befalls its clips, however they are drawn."""
+    return dataclasses.replace(group, simulator=dataclasses.replace(group.simulator, challenges=banks[group.name]))
 
 
 def _freeze(path: pathlib.Path, chosen: EvaluationSet) -> None:
@@ -258,9 +270,8 @@ def _publish(stage: pathlib.Path, videos: pathlib.Path, name: str) -> None:
         videos.mkdir(exist_ok=True)
         target = videos / f"{name}-{film.name}"
         if not target.exists():
-            partial = target.with_name(f".{target.name}.partial")
-            shutil.copyfile(film, partial)
-            partial.replace(target)
+            with replacing(target) as temporary:
+                shutil.copyfile(film, temporary)
 
 
 def _current(path: pathlib.Path, groups: list[Group], policies: list[Entrant]) -> bool:

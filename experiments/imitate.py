@@ -20,9 +20,10 @@ from typing import Any, Literal
 import jax
 import numpy as np
 import tyro
-from runs import Run, RunError, write_text
+from runs import Run, write_text
 from shown_cousins import CousinLabels, show_cousins
 from training_presets import (
+    ERRORS,
     PresetName,
     changed,
     for_training,
@@ -34,17 +35,11 @@ from training_presets import (
     validation_params,
 )
 from training_records import draw_panels
-from training_worlds import show_all, training_worlds, validation_clips
+from training_worlds import driving_of, show_all, training_worlds, validation_clips
 
 from jaxrecon import agents
 from jaxrecon.agents.flops import flops_per_frame
 from jaxrecon.agents.shown import joined
-from jaxrecon.storage import StorageError
-
-ERRORS = (
-    RunError, StorageError, agents.CheckpointError, agents.NonFiniteError, agents.InvalidBatchError,
-    agents.DemonstrationError,
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,8 +91,8 @@ def main(config: Imitate) -> dict[str, Any]:
     worlds = training_worlds(config.streets, preset.image)
     wider = show_cousins(config.cousins, worlds, preset.image, config.history, config.labels, config.blind)
     identity = {
-        "scenes": worlds.content, "blind": config.blind, "copies": preset.copies, "clips": preset.clips,
-        "cousins": wider.content, "labels": config.labels if wider.content else None,
+        "scenes": worlds.content, "held_out": worlds.held_out, "blind": config.blind, "copies": preset.copies,
+        "clips": preset.clips, "cousins": wider.content, "labels": config.labels if wider.content else None,
     }  # fmt: skip
     run = Run(config.out, {**identity, "imitation": dataclasses.asdict(schedule), "seed": config.seed})
     finished = run.folder / "metrics.json"
@@ -135,7 +130,7 @@ def main(config: Imitate) -> dict[str, Any]:
         "mflop_a_frame": flops_per_frame(shape) / 1e6,
         "validation_loss": float(np.nanmin(curves["validation_loss"])),
         "driving_cost": float(curves["driving_cost"].min()),
-        "driving": {name: cost.report(policy).summary[name] for name in ("CR", "DR", "progress", "ADD")},
+        "driving": driving_of(cost, policy),
         "validation_streets": validation.world.scenes if validation is not train else 0,
         "device": jax.devices()[0].device_kind,
     }

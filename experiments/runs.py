@@ -2,13 +2,14 @@
 
 import dataclasses
 import datetime
+import hashlib
 import json
 import pathlib
 import time
 from collections.abc import Callable
 from typing import Any
 
-from jaxrecon.storage import read_folder, write_folder
+from jaxrecon.storage import MANIFEST, read_folder, write_folder
 
 VERSION = 1
 _CONFIGURATION = "run.json"
@@ -115,6 +116,18 @@ class Run:
                 f"{self.folder}: holds a run with another configuration ({listed}{more}); nothing was changed. "
                 "Choose another folder with --out, or delete this one"
             )
+
+
+def fingerprint_of(folder: pathlib.Path) -> str:
+    """SHA-256 of what a stored folder holds, a policy's say: of its manifest, which has the digests of its files.
+
+    Raises:
+        RunError: it has none.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise RunError(f"{folder}: has no {MANIFEST}; pass a folder that was stored whole")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

@@ -12,6 +12,7 @@ from runs import write_text
 
 from jaxrecon import viz
 from jaxrecon.agents.scoreboard import Row
+from jaxrecon.viz.atomic import replacing
 
 SAFETY = ("CR", "DCR", "SCR", "DR", "PDR", "HDR", "at_fault_collision", "progress", "PDMS")
 RIDE = ("ADD", "longitudinal_jerk", "lateral_jerk", "comfort", "time_to_collision_within_bound")
@@ -39,7 +40,7 @@ def interval_text(numbers: Sequence[Any] | None, digits: int = 3, sign: str = ""
     """A mean with its interval; a dash for what could not be measured."""
     if numbers is None:
         return MISSING
-    mean, low, high = (float(str(number).replace("infinity", "inf")) for number in numbers)
+    mean, low, high = (float(number) for number in numbers)
     return f"{mean:{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
 
 
@@ -110,13 +111,8 @@ def plot_transfer(points: Mapping[str, Mapping[str, Sequence[float]]], path: pat
 
 
 def _write(figure: Figure, path: pathlib.Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial.png")
-    try:
-        FigureCanvasAgg(figure).print_png(str(partial))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        FigureCanvasAgg(figure).print_png(str(temporary))
 
 
 def comparison_table(comparisons: Sequence[Mapping[str, Any]]) -> viz.Table:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from drive_films import drive_shots, ground_in, write_film
 from jaxtyping import PRNGKeyArray
-from runs import RunError
+from runs import RunError, fingerprint_of
 from scoreboard_worlds import Group
 
 from jaxrecon import agents, viz
@@ -20,7 +20,6 @@ from jaxrecon.agents.evaluate import evaluate, evaluate_recorded, film_clips
 from jaxrecon.agents.planner import Oracle
 from jaxrecon.agents.scoreboard import Scores, compare_scores, failures, save_scores, scores_of
 from jaxrecon.simulator import SimulatorParams
-from jaxrecon.storage import MANIFEST
 
 REFERENCES = ("stop", "constant speed", "IDM", "oracle", "recorded driver")
 UNSEEING_BATCH = 512  # clips driven side by side where nothing is drawn
@@ -41,6 +40,12 @@ class Stored:
     name: str
     folder: pathlib.Path
     blind: bool
+
+    @property
+    def identity(self) -> str:
+        """Tells policies apart, and whether they see: one may be scored both ways, under its name now or later."""
+        found = fingerprint_of(self.folder)
+        return hashlib.sha256(f"{found} blind".encode()).hexdigest() if self.blind else found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +153,7 @@ def load_entrants(stored: Sequence[Stored]) -> tuple[list[Entrant], tuple[int, i
         policy, _ = agents.load_policy(one.folder)
         seen = (policy.config.cameras, policy.config.width, policy.config.height)
         seed = sum(entrant.name == one.name for entrant in entrants)
-        entrant = Entrant(one.name, camera_driver(policy, draws=not one.blind), _fingerprint(one.folder), seed)
+        entrant = Entrant(one.name, camera_driver(policy, draws=not one.blind), one.identity, seed)
         if one.name in REFERENCES or any(entrant.identity == e.identity for e in entrants if e.name == one.name):
             raise RunError(f"{one.name}={one.folder}: that name is a reference driver's, or has this policy already")
         if blinds.setdefault(one.name, one.blind) != one.blind:
@@ -161,8 +166,3 @@ def load_entrants(stored: Sequence[Stored]) -> tuple[list[Entrant], tuple[int, i
             "score others in a scoreboard of their own"
         )
     return entrants, next((size[1:] for size in sizes.values()), None)
-
-
-def _fingerprint(folder: pathlib.Path) -> str:
-    """Digest of a stored policy: of its manifest, which holds those of its files."""
-    return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()

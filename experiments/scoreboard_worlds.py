@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import jax
 import numpy as np
 from fitted_streets import cameras_of, read_streets, splat_world
+from rooms import roomy
 from runs import RunError
-from simulator_drawing import roomy, with_room
 
 from jaxrecon.agents.driving import Clips
 from jaxrecon.agents.evaluation_sets import scene_hash
@@ -131,12 +131,14 @@ def drive_group(recording: pathlib.Path, rebuilt: pathlib.Path, size: tuple[int,
         size: of the policy's images, pixels.
 
     Raises:
-        RunError: if the scene is of another log.
+        RunError: if the scene is of another log, or the folder is none of ``reconstruct.py``.
     """
     log = read_log(recording)
     scene, note = load_scene(rebuilt / "scene")
     if note["log"] != log.name:
         raise RunError(f"{rebuilt} holds a scene of log {note['log']}, not of {log.name}; give each drive its own")
+    if "camera" not in note or not (rebuilt / "fitted.npz").is_file():
+        raise RunError(f"{rebuilt} was not written by reconstruct.py; rebuild the drive with it")
     name = log.cameras[0].name if note["camera"] == "all" else note["camera"]
     log = _as_fitted(log, name, rebuilt)
     obstacles = occupancy.from_lidar(log) if any(len(cloud) for cloud in log.lidar) else occupancy.empty()
@@ -165,9 +167,7 @@ def with_enough_room(group: Group, clips: Clips, params: SimulatorParams) -> Gro
     state, _ = start(
         group.simulator, jax.random.key(0), some.start_frames, some.perturbation, params, draw=False, scenes=some.scenes
     )
-    simulator, needed = roomy(group.simulator, state)
-    pairs = int(np.ceil(ROOM * needed / 64) * 64)
-    return dataclasses.replace(group, simulator=dataclasses.replace(simulator, world=with_room(simulator.world, pairs)))
+    return dataclasses.replace(group, simulator=roomy(group.simulator, state, ROOM)[0])
 
 
 def slug(text: str) -> str:

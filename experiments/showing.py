@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 from drive_films import PAUSE, drive_shots, ground_in
+from training_records import smoothed
 
 from jaxrecon import agents, viz
 from jaxrecon.logs import DrivingLog
@@ -14,7 +15,6 @@ from jaxrecon.metrics.closed_loop import METRICS
 from jaxrecon.reconstruct import Score
 from jaxrecon.simulator import Simulator, SimulatorParams
 
-SMOOTHING = 5  # updates over which curves of PPO are averaged
 SHOWN_FRAMES = 4
 NEAR_FAR = (2.0, 80.0)  # metres, ends of the scale of depths
 VIEW_WIDTH = 512  # pixels of the policy's cameras in the film
@@ -25,15 +25,10 @@ def draw_curves(imitation: Mapping[str, np.ndarray], ppo: Mapping[str, np.ndarra
     losses = {"training": imitation["loss"], "held out": imitation["validation_loss"]}
     panels = {
         "imitation: loss (nats)": losses,
-        "PPO: reward per step": {"reward": _smooth(ppo["reward"])},
-        "PPO: share of steps that end in an event": {"event rate": _smooth(ppo["event_rate"])},
+        "PPO: reward per step": {"reward": smoothed(ppo["reward"])},
+        "PPO: share of steps that end in an event": {"event rate": smoothed(ppo["event_rate"])},
     }
     viz.plot_learning_curves(panels, path, {"imitation: loss (nats)": "epoch"})
-
-
-def _smooth(values: np.ndarray) -> np.ndarray:
-    window = max(1, min(SMOOTHING, len(values) // 4))
-    return np.convolve(values, np.ones(window) / window, mode="valid")
 
 
 def shown_views(heldout: Score) -> np.ndarray:

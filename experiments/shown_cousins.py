@@ -57,7 +57,7 @@ def show_cousins(
         StaleCousinsError: if one shows a scene that was improved since.
     """
     kinds: tuple[Literal["cousin", "recovery"], ...] = ("cousin", "recovery") if labels == "both" else (labels,)
-    kept = set(worlds.validation.world.names) - set(worlds.train.world.names)
+    kept = worlds.held_out
     shown: list[Shown] = []
     content: dict[str, str] = {}
     for folder in folders:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from benchmark_timing import Timing, measure
 from jaxtyping import Array
-from simulator_drawing import start_at_random
+from rooms import start_at_random
 
 from jaxrecon.simulator import Simulator, SimulatorParams, State, StepResult
 

@@ -1,12 +1,8 @@
 """The simulator's rows: procedural streets driven at random by thousands of environments, with cameras and without."""
 
 import dataclasses
-import json
-import os
 import pathlib
 import pickle
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,8 +11,9 @@ from typing import Any
 
 import jax
 from benchmark_rows import BenchmarkError, make_row
-from benchmark_suite import Row, Suite
-from simulator_drawing import judge, roomy, start_at_random
+from benchmark_suite import Row, Suite, fresh_process
+from rooms import roomy, start_at_random
+from simulator_drawing import judge
 from simulator_rollouts import Rolled, endure, peak_gib, time_rollout
 from simulator_specs import ACTORS, BUSY, SimulatorScale
 from street_worlds import (
@@ -243,18 +240,7 @@ def _speed_row(name: str, rolled: Rolled, quality: dict[str, Any], peer: dict[st
 
 
 def _fresh_process(folder: pathlib.Path, environments: int) -> dict[str, float]:
-    cache = {
-        "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
-    command = [sys.executable, str(CHILD), str(folder), str(environments)]
-    ended = subprocess.run(
-        command, env=os.environ | cache, capture_output=True, text=True, check=False, timeout=CHILD_SECONDS
-    )
-    if ended.returncode:
-        raise BenchmarkError(f"a fresh process could not take its first step:\n{ended.stderr[-2000:]}")
-    found = json.loads(ended.stdout.splitlines()[-1])
+    found = fresh_process(CHILD, folder, str(environments), seconds=CHILD_SECONDS)
     if found.pop("overflow"):
         raise BenchmarkError("the first step's images lack splats")
     return found

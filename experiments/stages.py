@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from fitted_streets import cameras_of
 from jaxtyping import PRNGKeyArray
+from rooms import with_room
 from runs import RunError, Stage
 from showing import draw_curves, draw_sheet, film
-from simulator_drawing import with_room
 
 from jaxrecon import agents, reconstruct, street
 from jaxrecon.logs import CameraStream, DrivingLog, read_log, write_log

@@ -14,7 +14,7 @@ import numpy as np
 from benchmark_rows import BenchmarkError, make_row
 from benchmark_suite import Row, Suite
 from corner_cases import rates_of
-from simulator_drawing import roomy, start_at_random
+from rooms import roomy, start_at_random
 from simulator_rollouts import Rolled, time_rollout
 from street_worlds import AHEAD, StreetWorld, make_street, policy_cameras_of, with_cameras, world_of
 from traffic_specs import TrafficScale

@@ -20,10 +20,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from imitate import ERRORS
-from runs import Run, RunError, write_text
+from runs import Run, RunError, fingerprint_of, write_text
 from training_cases import draw_behaviours, hash_of_cases, standing, with_cases
 from training_presets import (
+    ERRORS,
     PROGRESS_WEIGHT,
     TERMS,
     PresetName,
@@ -36,13 +36,11 @@ from training_presets import (
     validation_params,
 )
 from training_records import Records
-from training_worlds import TrainingWorlds, show_all, training_worlds, validation_clips
+from training_worlds import TrainingWorlds, driving_of, show_all, training_worlds, validation_clips
 
 from jaxrecon import agents
 from jaxrecon.agents import PPOParams
 from jaxrecon.simulator import Simulator
-
-SCORED = ("CR", "DR", "progress", "ADD")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,11 +183,11 @@ def _identity(
     swept = {name: getattr(config, name) for name in ("progress", "learning_rate", "entropy_weight")}
     if config.corner_cases:
         swept |= {"corner_cases": config.corner_cases, "corner_share": config.corner_share}
-    start = None if config.policy is None else str(config.policy)
+    start = None if config.policy is None else fingerprint_of(config.policy)
     return {
-        "scenes": worlds.content, "ppo": shape, **swept, "auxiliary_weight": config.auxiliary_weight, "start": start,
-        "network": dataclasses.asdict(policy.config), "blind": config.blind, "copies": copies, "clips": clips,
-        "seed": config.seed,
+        "scenes": worlds.content, "held_out": worlds.held_out, "ppo": shape, **swept,
+        "auxiliary_weight": config.auxiliary_weight, "start": start, "network": dataclasses.asdict(policy.config),
+        "blind": config.blind, "copies": copies, "clips": clips, "seed": config.seed,
     }  # fmt: skip
 
 
@@ -201,7 +199,7 @@ def _driving(
     validation: Simulator = for_training(worlds.validation, action, config.blind)
     clips = validation_clips(validation, key_of(config.seed, 2), count)
     cost = agents.DrivingCost(validation, clips, validation_params(), count, config.blind)
-    return {name: {key: cost.report(one).summary[key] for key in SCORED} for name, one in policies.items()}
+    return {name: driving_of(cost, one) for name, one in policies.items()}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Corner cases to train with: a bank of sound ones, drawn by what the current policy learns most from."""
 
 import hashlib
-import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
-from training_records import draw_panels
+from training_records import draw_panels, number_of
 
 from jaxrecon.agents.challenged import ChallengedEnvironment, challenged
 from jaxrecon.simulator import Simulator, SimulatorParams
@@ -56,7 +55,7 @@ def draw_behaviours(rows: Sequence[Mapping[str, Any]], folder: pathlib.Path) -> 
     if not rows or "case_share" not in rows[0]:
         return
     panels = {
-        title: {NAMES[number]: np.array([_number(row[name][number]) for row in rows]) for number in TRAINED}
+        title: {NAMES[number]: np.array([number_of(row[name][number]) for row in rows]) for number in TRAINED}
         for name, title in PANELS.items()
     }
     draw_panels(panels, folder / PICTURE)
@@ -68,7 +67,3 @@ def standing(row: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
     return {
         NAMES[number]: {name.removeprefix("case_"): row[name][number] for name in names} for number in range(len(NAMES))
     }
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)

@@ -20,6 +20,8 @@ from jaxrecon.simulator import (
     reward_weights,
 )
 
+# Foreseeable errors of data, folders and flags, and of training itself; almost all are kinds of ValueError.
+ERRORS = (ValueError, agents.NonFiniteError, agents.InvalidBatchError)
 # RAD's four events reward no progress: without it a car that stands would score well.
 TERMS = (*RAD_TERMS, *(term for term in ALL_TERMS if term[0] == "progress"))
 LATERAL_REWARDS, LONGITUDINAL_REWARDS = (1, 2, 3), (0, 4)
@@ -135,5 +137,8 @@ def changed(preset: Preset, **changes: Any) -> Preset:
 
 
 def key_of(seed: int, number: int) -> jax.Array:
-    """Keys of a run that never meet: 0 trains, 1 draws what is trained on, 2 draws what is validated on."""
+    """Keys of a run that never meet.
+
+    0 trains, 1 draws what is trained on, 2 what is validated on, 3 a new policy, 4 corner cases.
+    """
     return jax.random.fold_in(jax.random.key(seed), jnp.asarray(number))

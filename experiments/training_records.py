@@ -45,8 +45,8 @@ class Records:
     def draw(self) -> None:
         """Draw the curves so far."""
         self._drawn = time.perf_counter()
-        columns = {name: np.array([_number(row.get(name)) for row in self.rows]) for name in self._scalars()}
-        rewards = np.array([[_number(one) for one in row["rewards"]] for row in self.rows])
+        columns = {name: np.array([number_of(row.get(name)) for row in self.rows]) for name in self._scalars()}
+        rewards = np.array([[number_of(one) for one in row["rewards"]] for row in self.rows])
         panels = {
             "reward per step": {"sum": columns["reward"]},
             "reward per step, by term": {name: rewards[:, i] for i, name in enumerate(self.names)},
@@ -70,7 +70,7 @@ def draw_panels(
     """Curves averaged over a few updates, without what is not finite."""
     shown: dict[str, dict[str, np.ndarray]] = {}
     for title, series in panels.items():
-        lines = {name: _smooth(values[np.isfinite(values)]) for name, values in series.items()}
+        lines = {name: smoothed(values[np.isfinite(values)]) for name, values in series.items()}
         lines = {name: values for name, values in lines.items() if values.size}
         if lines:
             shown[title] = lines
@@ -91,7 +91,8 @@ def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _smooth(values: np.ndarray) -> np.ndarray:
+def smoothed(values: np.ndarray) -> np.ndarray:
+    """Averages over a few updates."""
     window = max(1, min(SMOOTHING, len(values) // 4))
     return np.convolve(values, np.ones(window) / window, mode="valid") if values.size else values
 
@@ -104,5 +105,6 @@ def _plain(value: Any) -> Any:
     return float(f"{number:.6g}") if math.isfinite(number) else None
 
 
-def _number(value: Any) -> float:
+def number_of(value: Any) -> float:
+    """A number of a stored line; NaN where it says null."""
     return math.nan if value is None else float(value)

@@ -1,12 +1,8 @@
 """The training rows: PPO from pixels in procedural streets, rollout, rendering and every gradient step included."""
 
 import dataclasses
-import json
-import os
 import pathlib
 import pickle
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 from benchmark_rows import BenchmarkError, make_row
-from benchmark_suite import Made, Row, Suite
+from benchmark_suite import Made, Row, Suite, fresh_process
 from benchmark_timing import measure
 from street_worlds import (
     AHEAD,
@@ -83,7 +79,7 @@ class TrainingBench(Suite):
 
         def make() -> Simulator:
             streets, count = self._streets(), self.scale.ppo.environments
-            world = with_cameras(world_of(streets, policy_cameras_of(streets)), 1)
+            world = self._once("world", lambda: with_cameras(world_of(streets, policy_cameras_of(streets)), 1))
             simulator = Simulator(world, SimulatorConfig(terms=TERMS))
             return with_room_to_drive(simulator, training_params(), self._room, count)
 
@@ -232,18 +228,7 @@ def _staged(name: str, make: Callable[[], Made]) -> Made:
 
 
 def _fresh_process(folder: pathlib.Path) -> dict[str, float]:
-    cache = {
-        "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
-    ended = subprocess.run(
-        [sys.executable, str(CHILD), str(folder)],
-        env=os.environ | cache, capture_output=True, text=True, check=False, timeout=CHILD_SECONDS,
-    )  # fmt: skip
-    if ended.returncode:
-        raise BenchmarkError(f"a fresh process could not make its first update:\n{ended.stderr[-2000:]}")
-    found = json.loads(ended.stdout.splitlines()[-1])
+    found = fresh_process(CHILD, folder, seconds=CHILD_SECONDS)
     if found.pop("overflow_share") or found.pop("skipped"):
         raise BenchmarkError("the first update's images lack splats, or its gradients are not finite")
     return found

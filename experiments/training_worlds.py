@@ -1,7 +1,6 @@
 """The worlds to train in: fitted training streets, some of them kept for validation, and demonstrations in them."""
 
 import dataclasses
-import math
 import pathlib
 from collections.abc import Sequence
 
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from fitted_streets import FittedStreet, read_streets, splat_world
 from jaxtyping import PRNGKeyArray
-from simulator_drawing import roomy, start_at_random, with_room
+from rooms import roomy, start_at_random
 from tqdm import tqdm
 from training_presets import BLOCK, START, training_params, validation_params
 
@@ -31,6 +30,7 @@ LOOKED_AT = 32  # environments by whose starts the room for pairs is found
 ROOM = 1.6  # times what they need: later moments need more
 CHUNK = {"cpu": 32}  # moments drawn at once; more on an accelerator
 MANY = 256
+SCORED = ("CR", "DR", "progress", "ADD")
 STREETS = pathlib.Path("outputs/streets")
 
 
@@ -41,12 +41,18 @@ class TrainingWorlds:
     Attributes:
         train: streets to drive and to be shown in.
         validation: streets for choosing among policies; those of ``train`` where there are too few for others.
-        content: hash of each training street's scene, by its name.
+        content: hash of each street's scene, by its name, those of both.
     """
 
     train: Simulator
     validation: Simulator
     content: dict[str, str]
+
+    @property
+    def held_out(self) -> list[str]:
+        """Names of the streets that are validated in alone."""
+        trained = set(self.train.world.names)
+        return [name for name in self.validation.world.names if name not in trained]
 
 
 def training_worlds(folder: pathlib.Path | None, size: tuple[int, int]) -> TrainingWorlds:
@@ -67,7 +73,7 @@ def training_worlds(folder: pathlib.Path | None, size: tuple[int, int]) -> Train
     used = [one for one in streets if one not in held_out] if held_out else list(streets)
     train = _simulator(used, size)
     validation = _simulator(held_out, size) if held_out else train
-    return TrainingWorlds(train, validation, {one.log.name: one.content for one in used})
+    return TrainingWorlds(train, validation, {one.log.name: one.content for one in streets})
 
 
 def _simulator(streets: Sequence[FittedStreet], size: tuple[int, int]) -> Simulator:
@@ -80,14 +86,18 @@ def with_room_to_drive(
     """The same with so many times the room for (splat, tile) pairs that clips need where they start at random."""
     if not isinstance(simulator.world.source, SplatCameras):
         return simulator
-    simulator, needed = roomy(simulator, start_at_random(simulator, params, environments))
-    pairs = math.ceil(room * needed / 64) * 64
-    return dataclasses.replace(simulator, world=with_room(simulator.world, pairs))
+    return roomy(simulator, start_at_random(simulator, params, environments), room)[0]
 
 
 def validation_clips(simulator: Simulator, key: PRNGKeyArray, count: int) -> agents.Clips:
     """Clips for choosing among policies; their starts are those of the scoreboard's kind."""
     return agents.draw_clips(simulator, key, count, validation_params())
+
+
+def driving_of(cost: agents.DrivingCost, policy: agents.Policy) -> dict[str, float]:
+    """How a policy drives the clips of a cost: means of ``SCORED``."""
+    told = cost.report(policy).summary
+    return {name: told[name] for name in SCORED}
 
 
 def show_all(

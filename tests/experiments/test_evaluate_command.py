@@ -14,8 +14,9 @@ import scoreboard_worlds
 from evaluate import Evaluate, main
 from fit_streets import FitStreets, StreetScale
 from reconstruct_presets import TINY_FIT, TINY_STREET
-from runs import RunError
+from runs import RunError, fingerprint_of
 from scoreboard_page import interval_text
+from scoreboard_stages import Stored
 
 from jaxrecon import agents, street
 from jaxrecon.agents.evaluation_draws import draw_log_replay
@@ -95,6 +96,12 @@ def test_a_rebuilt_drive_is_driven_where_its_fit_put_it_and_told_apart(streets, 
     save_scene(scene, tmp_path / "other" / "scene", {"log": "elsewhere", "camera": "front"})
     with pytest.raises(RunError, match="holds a scene of log elsewhere, not of street-merge-2000"):
         scoreboard_worlds.drive_group(tmp_path / "drive", tmp_path / "other", (16, 12))
+    save_scene(scene, tmp_path / "quick" / "scene", {"log": recorded.name})
+    with pytest.raises(RunError, match=r"quick was not written by reconstruct\.py"):
+        scoreboard_worlds.drive_group(tmp_path / "drive", tmp_path / "quick", (16, 12))
+    twice = (f"{tmp_path / 'drive'}:{tmp_path / 'rebuilt'}",) * 2
+    with pytest.raises(RunError, match=f"drive {recorded.name}, splats is given twice"):
+        main(Evaluate(tmp_path / "board", preset="small", drive=twice))
 
 
 @pytest.mark.torture
@@ -182,6 +189,10 @@ def test_names_of_policies_are_checked(tmp_path):
     ):
         with pytest.raises(RunError, match=problem):
             main(config)
+    seeing, blind = (Stored("il", tmp_path / "policy", blind).identity for blind in (False, True))
+    assert len({seeing, blind}) == 2 and seeing == fingerprint_of(tmp_path / "policy")
+    with pytest.raises(RunError, match=r"has no manifest\.json; pass a folder that was stored whole"):
+        fingerprint_of(tmp_path)
 
 
 def test_counts_of_streets_are_checked():

@@ -104,3 +104,19 @@ def test_bad_numbers_are_named(streets, tmp_path):
         train_ppo.main(train_ppo.TrainPPO(tmp_path / "run", streets, preset="tiny", updates=0))
     with pytest.raises(RunError, match="--size huge: expected one of"):
         imitate.main(imitate.Imitate(tmp_path / "run", streets, preset="tiny", size="huge"))
+
+
+def test_a_run_knows_the_policy_that_it_started_from_and_the_streets_that_it_left_out(streets, tmp_path):
+    shape = training_presets.network("tiny", (16, 12))
+    config = train_ppo.TrainPPO(tmp_path / "run", streets, tmp_path / "policy", "tiny")
+    worlds = training_worlds(streets, (16, 12))
+    told = []
+    for seed in (0, 1):
+        policy = agents.create_policy(shape, jax.random.key(seed))
+        agents.save_policy(config.policy, policy, overwrite=True)
+        told.append(train_ppo._identity(config, worlds, training_presets.SHIPPED_PPO, policy, 1, 4))
+    assert told[0]["start"] != told[1]["start"] and told[0] | {"start": None} == told[1] | {"start": None}
+    assert worlds.held_out == [] and list(worlds.content) == list(worlds.train.world.names)
+    elsewhere = dataclasses.replace(worlds.train.world, names=("elsewhere",))
+    other = dataclasses.replace(worlds, validation=dataclasses.replace(worlds.train, world=elsewhere))
+    assert other.held_out == ["elsewhere"]
