@@ -15,10 +15,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 from jaxrecon.agents import histories
 from jaxrecon.agents.driving import Unseeing
 from jaxrecon.agents.outputs import Output
-from jaxrecon.dynamics import aim
 from jaxrecon.simulator import Observation, Simulator, State, World
+from jaxrecon.simulator.escapes import pursue
 from jaxrecon.simulator.history import FrameHistory
-from jaxrecon.simulator.observation import in_ego
 from jaxrecon.traffic.cast import actors_at
 from jaxrecon.traffic.idm import IDM, IdmParams, PathAhead, Places, idm_acceleration, path_leader, places_along
 from jaxrecon.traffic.replay import Actors
@@ -186,13 +185,9 @@ def bend_speed(path: PathAhead) -> Float[Array, " env"]:
 
 def steer_for(simulator: Simulator, state: State, lateral: Float[Array, " env"] | float = 0.0) -> Float[Array, " env"]:
     """Steering (radians) to a point ahead on the expert's path, so many metres to its left: pure pursuit."""
-    world, vehicle = simulator.world, state.vehicle
-    look = jnp.clip(LOOK_AHEAD * vehicle.speed, NEAREST_LOOK, FARTHEST_LOOK)
-    point, heading = world.reference.at_route(state.scene, state.route + look)
-    left = jnp.stack([-jnp.sin(heading), jnp.cos(heading)], axis=-1)
-    target = in_ego(vehicle, point + jnp.broadcast_to(jnp.asarray(lateral), look.shape)[:, None] * left)
-    wheelbase = world.vehicle.wheelbase[state.scene]
-    return aim(target[:, 1], target[:, 0], vehicle, wheelbase, simulator.config.limits)[1]
+    look = jnp.clip(LOOK_AHEAD * state.vehicle.speed, NEAREST_LOOK, FARTHEST_LOOK)
+    left = jnp.broadcast_to(jnp.asarray(lateral), look.shape)
+    return pursue(simulator.world, state, look, left, simulator.config.limits)
 
 
 def _along_path(simulator: Simulator, state: State, acceleration: Array) -> Float[Array, "env 2"]:

@@ -15,7 +15,7 @@ from jaxrecon import viz
 from jaxrecon.logs import DrivingLog
 from jaxrecon.simulator import Simulator, SimulatorParams
 from jaxrecon.simulator.casting import Casting
-from jaxrecon.simulator.escapes import Escaping, controls, manoeuvres
+from jaxrecon.simulator.escapes import Escaping, controls
 from jaxrecon.simulator.judging import Judged
 from jaxrecon.traffic.adversary import limits_in
 from jaxrecon.traffic.behaviours import NAMES
@@ -46,10 +46,9 @@ def film(
     rows = cases.rows(chosen)
     reacts = np.arange(len(chosen)) % 2 == 1
     reaction = jnp.where(jnp.asarray(reacts), rows.reaction, NEVER)
-    way = jax.tree.map(lambda leaf: leaf[rows.manoeuvre], manoeuvres())
     bank = casting.challenges(rows.start, rows.plan, rows.detour)
-    told = jax.device_get(_played(dataclasses.replace(simulator, challenges=bank), Escaping(
-        reaction, way, jnp.zeros(len(chosen))), rows.start, params))  # fmt: skip
+    escaping = dataclasses.replace(rows.escaping, reaction=reaction)
+    told = jax.device_get(_played(dataclasses.replace(simulator, challenges=bank), escaping, rows.start, params))
     clips = []
     for row in range(min(2 * most, 2 * len(order))):
         driver = "a way out" if reacts[row] else "recorded drive"

@@ -14,7 +14,7 @@ from stages import street_seed
 from street_worlds import AHEAD, street_log
 
 from jaxrecon import reconstruct
-from jaxrecon.logs import CameraMount, DrivingLog, LogError, read_log
+from jaxrecon.logs import DrivingLog, LogError, read_log
 from jaxrecon.logs.splits import read_split
 from jaxrecon.render import RenderConfig
 from jaxrecon.scene import Scene, build_levels, ground, load_scene
@@ -102,7 +102,7 @@ def open_world(
     log = read_log(source)
     if not log.mounts:
         camera = CameraConfig()
-        mount = CameraMount(camera.name, camera.intrinsics(), (camera.width, camera.height), camera.ego_from_camera())
+        mount = camera.mount()
         log = dataclasses.replace(log, mounts=(mount,))
     if log.cameras:
         raise RunError(f"--log {source}: a recording with images needs its scene: give --rebuilt, see reconstruct.py")

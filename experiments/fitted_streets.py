@@ -18,7 +18,7 @@ from runs import RunError
 
 from jaxrecon import street
 from jaxrecon.agents.evaluation_sets import scene_hash
-from jaxrecon.logs import CameraMount, DrivingLog
+from jaxrecon.logs import DrivingLog
 from jaxrecon.scene import Scene, build_levels, ground, load_compact, load_levels, occupancy, save_compact
 from jaxrecon.scene.compact import KIND, VERSION
 from jaxrecon.simulator import (
@@ -114,10 +114,7 @@ def street_log(one: street.Street) -> DrivingLog:
     log = street.record(
         dataclasses.replace(one, config=dataclasses.replace(config, cameras=(), lidar=None)), progress=False
     )
-    mounts = tuple(
-        CameraMount(c.name, c.intrinsics(), (c.width, c.height), c.ego_from_camera()) for c in config.cameras
-    )
-    return dataclasses.replace(log, mounts=mounts)
+    return dataclasses.replace(log, mounts=tuple(camera.mount() for camera in config.cameras))
 
 
 def street_config(folder: pathlib.Path) -> StreetConfig:

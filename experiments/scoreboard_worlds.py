@@ -15,7 +15,7 @@ from runs import RunError
 from jaxrecon.agents.driving import Clips
 from jaxrecon.agents.evaluation_sets import scene_hash
 from jaxrecon.geometry.transforms import inverse
-from jaxrecon.logs import CameraMount, DrivingLog, read_log
+from jaxrecon.logs import DrivingLog, read_log
 from jaxrecon.logs.splits import read_split
 from jaxrecon.scene import load_scene, occupancy
 from jaxrecon.scene.assembled import AssembleConfig, assemble
@@ -104,8 +104,7 @@ def scenario_group(folder: pathlib.Path, size: tuple[int, int], splats: int, mos
     Raises:
         RunError: if a scenario does not fit into so many splats.
     """
-    camera = CameraConfig()
-    mount = CameraMount(camera.name, camera.intrinsics(), (camera.width, camera.height), camera.ego_from_camera())
+    mount = CameraConfig().mount()
 
     def make(path: pathlib.Path) -> tuple[DrivingLog, World, SplatCameras]:
         log = dataclasses.replace(read_log(path), mounts=(mount,))

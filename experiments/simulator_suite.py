@@ -113,7 +113,7 @@ class SimulatorBench(Suite):
 
         def make() -> tuple[list[StreetWorld], float]:
             begin, scale = time.perf_counter(), self.scale
-            streets = make_streets(scale.street, scale.scenes, scale.size, (AHEAD, LEFT, RIGHT), scale.slots)
+            streets = make_streets([scale.street] * scale.scenes, scale.size, (AHEAD, LEFT, RIGHT), scale.slots)
             return streets, time.perf_counter() - begin
 
         return self._once("streets", make)

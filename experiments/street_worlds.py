@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -26,18 +27,20 @@ from jaxrecon.simulator import (
 )
 from jaxrecon.street import CameraConfig, StreetConfig
 
-AHEAD, LEFT, RIGHT = 0.0, 60.0, -60.0  # degrees to the left
+AHEAD, LEFT, RIGHT, BEHIND = 0.0, 60.0, -60.0, 180.0  # degrees to the left
+MOVING = (5, 3, 2, 4)  # moving cars of one street after another
 
 
 def street_log(config: StreetConfig, seed: int, size: tuple[int, int], yaws_deg: tuple[float, ...]) -> DrivingLog:
     """A street's map, traffic and drive, and the mounts of cameras that look so many degrees to the left."""
     log = street.record(dataclasses.replace(config, cameras=(), lidar=None), seed, progress=False)
-    cameras = [CameraConfig(width=size[0], height=size[1], yaw_deg=yaw) for yaw in yaws_deg]
-    mounts = tuple(
-        CameraMount(f"yaw{yaw:+.0f}", one.intrinsics(), size, one.ego_from_camera())
-        for yaw, one in zip(yaws_deg, cameras, strict=True)
-    )
-    return dataclasses.replace(log, mounts=mounts)
+    return dataclasses.replace(log, mounts=mounts_of(size, yaws_deg))
+
+
+def mounts_of(size: tuple[int, int], yaws_deg: Sequence[float]) -> tuple[CameraMount, ...]:
+    """Cameras that look so many degrees to the left."""
+    named = (CameraConfig(f"yaw{yaw:+.0f}", size[0], size[1], yaw_deg=yaw) for yaw in yaws_deg)
+    return tuple(camera.mount() for camera in named)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,13 +68,18 @@ def make_street(
 
 
 def make_streets(
-    config: StreetConfig, count: int, size: tuple[int, int], yaws_deg: tuple[float, ...], splats: int
+    configs: Sequence[StreetConfig], size: tuple[int, int], yaws_deg: tuple[float, ...], splats: int
 ) -> list[StreetWorld]:
-    """The first so many streets, side by side."""
-    make = partial(make_street, config, size=size, yaws_deg=yaws_deg, splats=splats)
-    first = make(0)  # compiles what the others use
+    """A street of each configuration, by its number for a seed, side by side."""
+    make = partial(make_street, size=size, yaws_deg=yaws_deg, splats=splats)
+    first = make(configs[0], 0)  # compiles what the others use
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return [first, *pool.map(make, range(1, count))]
+        return [first, *pool.map(make, configs[1:], range(1, len(configs)))]
+
+
+def busy_street(config: StreetConfig, seed: int, moving: Sequence[int] = MOVING) -> StreetConfig:
+    """The configuration with as many moving cars as streets have in turn."""
+    return dataclasses.replace(config, moving=moving[seed % len(moving)])
 
 
 def policy_cameras_of(streets: list[StreetWorld]) -> SplatCameras:
@@ -86,11 +94,14 @@ def exact_cameras_of(streets: list[StreetWorld]) -> SplatCameras:
 
 def world_of(streets: list[StreetWorld], source: SplatCameras) -> World:
     """All of them in one world, with all their cameras."""
+    return join_made([(one.log, one.made) for one in streets], source)
+
+
+def join_made(made: Sequence[tuple[DrivingLog, AssembledWorld]], source: SplatCameras) -> World:
+    """Logs with the worlds that were assembled for them, in one world, with all their cameras."""
     worlds = [
-        dataclasses.replace(
-            build_world(one.log, None, None, one.made.obstacles, ground=one.made.ground), rig=_mounted(one.log)
-        )
-        for one in streets
+        dataclasses.replace(build_world(log, None, None, one.obstacles, ground=one.ground), rig=_mounted(log))
+        for log, one in made
     ]
     return join_worlds(worlds, source)
 

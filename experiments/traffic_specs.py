@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from street_worlds import MOVING
+
 from jaxrecon.street import StreetConfig
 
 
@@ -64,7 +66,7 @@ SCALES = {
     "full": TrafficScale(
         name="full",
         street=StreetConfig(),
-        moving=(5, 3, 2, 4),
+        moving=MOVING,
         scenes=4,
         size=(96, 64),
         generated=10_000,

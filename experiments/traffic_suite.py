@@ -4,7 +4,6 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -16,7 +15,7 @@ from benchmark_suite import Row, Suite
 from corner_cases import rates_of
 from rooms import roomy, start_at_random
 from simulator_rollouts import Rolled, time_rollout
-from street_worlds import AHEAD, StreetWorld, make_street, policy_cameras_of, with_cameras, world_of
+from street_worlds import AHEAD, BEHIND, busy_street, make_streets, policy_cameras_of, with_cameras, world_of
 from traffic_specs import TrafficScale
 
 from jaxrecon.simulator import ALL_TERMS, Simulator, SimulatorConfig, World, default_params, reward_weights
@@ -24,7 +23,6 @@ from jaxrecon.simulator.casting import Casting, casting_of
 from jaxrecon.simulator.judging import Judged, Tally, generate
 from jaxrecon.traffic.behaviours import BEHAVIOURS, NAMES, TRAINED
 
-BEHIND = 180.0  # degrees to the left of ahead: who comes from behind can be seen too
 PREFIX = "corner_case_"
 
 
@@ -51,17 +49,12 @@ class TrafficBench(Suite):
         makers |= {PREFIX + name: ("any", partial(self._behaviour, number)) for number, name in enumerate(NAMES)}
         return {name: partial(self._row, name, device, make) for name, (device, make) in makers.items()}
 
-    def _street(self, seed: int) -> StreetWorld:
-        config = dataclasses.replace(self.scale.street, moving=self.scale.moving[seed % len(self.scale.moving)])
-        return make_street(config, seed, self.scale.size, (AHEAD, BEHIND), self.amounts.splats)
-
     def _world(self) -> World:
         """All streets, in their policy-resolution form, before a camera ahead and one behind."""
 
         def make() -> World:
-            first = self._street(0)  # compiles what the others use
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                streets = [first, *pool.map(self._street, range(1, self.scale.scenes))]
+            configs = [busy_street(self.scale.street, seed, self.scale.moving) for seed in range(self.scale.scenes)]
+            streets = make_streets(configs, self.scale.size, (AHEAD, BEHIND), self.amounts.splats)
             return world_of(streets, policy_cameras_of(streets))
 
         return self._once("world", make)

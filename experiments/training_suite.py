@@ -71,7 +71,7 @@ class TrainingBench(Suite):
     def _streets(self) -> list[StreetWorld]:
         scale = self.scale
         yaws = (AHEAD, LEFT, RIGHT)  # the scenes of the simulator's suite
-        make = partial(make_streets, scale.street, scale.scenes, scale.size, yaws, scale.slots)
+        make = partial(make_streets, [scale.street] * scale.scenes, scale.size, yaws, scale.slots)
         return self._once("streets", lambda: _staged("streets", make))
 
     def _simulator(self) -> Simulator:

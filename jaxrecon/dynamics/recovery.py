@@ -6,6 +6,7 @@ from jaxtyping import Array, Float
 
 from jaxrecon.dynamics.anchors import aim
 from jaxrecon.dynamics.bicycle import DEFAULT_LIMITS, Length, VehicleLimits, VehicleState, step
+from jaxrecon.geometry.boxes import in_frame
 
 PREVIEW = 2  # frames ahead of which a place is aimed at
 
@@ -17,6 +18,7 @@ def recover(
     wheelbase: Length,
     limits: VehicleLimits = DEFAULT_LIMITS,
     preview: int = PREVIEW,
+    least: float = -jnp.inf,
 ) -> tuple[Float[Array, "action *b"], Float[Array, "action *b"], VehicleState]:
     """Accelerations and steering angles whose replay stays on recorded positions.
 
@@ -31,6 +33,8 @@ def recover(
         wheelbase: metres.
         limits: what the car can do.
         preview: frames ahead of the place that an action heads for, fewer at the end; 1 answers to every error at once.
+        least: metres by which that place must lie ahead for the wheels to be turned to it; they stay as they are
+            otherwise, as for a car that stands, instead of turning to rounding errors.
 
     Returns:
         Acceleration (m/s2) and steering (radians), one fewer than frames, and the states that they lead to.
@@ -42,15 +46,14 @@ def recover(
     if frames < 2 or preview < 1:
         raise ValueError(f"recover got {frames} frames and preview {preview}; expected at least 2 and 1")
     now = jnp.arange(frames - 1)
-    ahead = jnp.minimum(now + preview, frames - 1)
+    later = jnp.minimum(now + preview, frames - 1)
 
     def body(vehicle: VehicleState, aimed: tuple) -> tuple[VehicleState, tuple[Array, Array, VehicleState]]:
         place, horizon = aimed
-        offset = place - vehicle.position
-        cos, sin = jnp.cos(vehicle.yaw), jnp.sin(vehicle.yaw)
-        x, y = offset[..., 0], offset[..., 1]
-        controls = aim(y * cos - x * sin, x * cos + y * sin, vehicle, wheelbase, limits, horizon)
-        after = step(vehicle, *controls, dt, wheelbase, limits)
-        return after, (*controls, after)
+        ahead, left = in_frame(place - vehicle.position, vehicle.yaw)
+        acceleration, steering = aim(left, ahead, vehicle, wheelbase, limits, horizon)
+        steering = jnp.where(ahead > least, steering, vehicle.steering)
+        after = step(vehicle, acceleration, steering, dt, wheelbase, limits)
+        return after, (acceleration, steering, after)
 
-    return jax.lax.scan(body, start, (position[ahead], (ahead - now) * dt))[1]
+    return jax.lax.scan(body, start, (position[later], (later - now) * dt))[1]

@@ -43,8 +43,8 @@ def axis_gap(first: Boxes, second: Boxes) -> Float[Array, "*b"]:
     cos, sin = jnp.abs(jnp.cos(turn)), jnp.abs(jnp.sin(turn))
     half = [0.5 * jnp.asarray(size) for size in (first.length, first.width, second.length, second.width)]
     offset = second.centre - first.centre
-    ahead_first, left_first = _in_frame(offset, first.heading)
-    ahead_second, left_second = _in_frame(offset, second.heading)
+    ahead_first, left_first = in_frame(offset, first.heading)
+    ahead_second, left_second = in_frame(offset, second.heading)
     gaps = [
         jnp.abs(ahead_first) - (half[0] + half[2] * cos + half[3] * sin),
         jnp.abs(left_first) - (half[1] + half[2] * sin + half[3] * cos),
@@ -75,12 +75,18 @@ def separation(first: Boxes, second: Boxes) -> Float[Array, "*b"]:
 
 def point_distance(boxes: Boxes, points: Float[Array, "*b 2"]) -> Float[Array, "*c"]:
     """Distance from points to boxes, metres; zero inside. Batch dimensions broadcast."""
-    ahead, left = _in_frame(points - boxes.centre, boxes.heading)
+    ahead, left = in_frame(points - boxes.centre, boxes.heading)
     outside = jnp.stack([jnp.abs(ahead) - 0.5 * boxes.length, jnp.abs(left) - 0.5 * boxes.width], axis=-1)
     return jnp.linalg.norm(jnp.maximum(outside, 0.0), axis=-1)
 
 
-def _in_frame(offset: Array, heading: Array) -> tuple[Array, Array]:
+def in_frame(
+    offset: Float[Array, "*#b 2"], heading: Float[Array, "*#b"]
+) -> tuple[Float[Array, "*c"], Float[Array, "*c"]]:
+    """A vector of the world as seen by who has a heading (radians): how far ahead, and how far to the left.
+
+    Batch dimensions broadcast.
+    """
     cos, sin = jnp.cos(heading), jnp.sin(heading)
     x, y = offset[..., 0], offset[..., 1]
     return x * cos + y * sin, y * cos - x * sin

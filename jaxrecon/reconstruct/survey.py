@@ -18,6 +18,8 @@ from jaxrecon.reconstruct.views import ReconstructionError, Views
 from jaxrecon.render import Cameras, RenderConfig
 from jaxrecon.scene.scene import Scene
 
+UNSUPPORTED = 0.3  # confidence below which a pixel counts as never recorded
+
 
 @dataclasses.dataclass(frozen=True)
 class CertificateConfig:
@@ -37,7 +39,7 @@ class CertificateConfig:
     yaws_deg: tuple[float, ...] = tuple(float(yaw) for yaw in range(-30, 31, 10))
     samples: int = 6
     width: int = 96
-    unsupported_below: float = 0.3
+    unsupported_below: float = UNSUPPORTED
     most_growth: float = 2.0
     most_unsupported: float = 0.25
 

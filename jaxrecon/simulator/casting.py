@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jaxrecon.simulator.challenges import Challenges, course_of
+from jaxrecon.simulator.challenges import Challenges, course_of, make_challenges
 from jaxrecon.simulator.escapes import covering_probes
 from jaxrecon.simulator.simulator import Simulator
 from jaxrecon.simulator.starts import StartTable, draw_start, start_table
@@ -69,8 +69,12 @@ class Casting:
     reacting: bool = flax.struct.field(pytree_node=False, default=False)
 
     def challenges(self, start: Start, plan: Plan, detour: Array) -> Challenges:
-        """A bank of such cases."""
-        return Challenges(self.course, start, plan, detour, self.reacting)
+        """A bank of such cases.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        return make_challenges(self.course, self.simulator.world, start, plan, detour, self.reacting)
 
 
 def casting_of(simulator: Simulator, reacting: bool = False) -> Casting:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from jaxrecon.dynamics import step, yaw_rate
 from jaxrecon.geometry.boxes import Boxes, axis_gap
 from jaxrecon.simulator.events import obstacle_clearance
-from jaxrecon.simulator.moments import heading_error, moment_at
+from jaxrecon.simulator.moments import heading_error
 from jaxrecon.simulator.simulator import Simulator
 from jaxrecon.simulator.state import Moment, State
 from jaxrecon.simulator.world import World
@@ -82,12 +82,11 @@ def rollout_costs(
 
     def body(state: State, action: Array) -> tuple[State, Costs]:
         vehicle = step(state.vehicle, action[:, 0], action[:, 1], world.dt, wheelbase, limits)
-        frame = state.start_frame + state.elapsed + 1
-        cast = None if simulator.challenges is None else simulator.challenges.step(world, state)
-        moment = dataclasses.replace(moment_at(world, state.scene, frame, vehicle, state.route), cast=cast)
-        arc = moment.projection.arc
-        progress = state.route - arc
-        state = dataclasses.replace(state, vehicle=vehicle, route=arc, elapsed=state.elapsed + 1, cast=cast)
+        cast = simulator.next_cast(state)
+        state = dataclasses.replace(state, vehicle=vehicle, elapsed=state.elapsed + 1, cast=cast)
+        moment = simulator.moment(state)
+        progress = state.route - moment.projection.arc
+        state = dataclasses.replace(state, route=moment.projection.arc)
         return state, _costs_at(world, moment, progress, scales)
 
     _, costs = jax.lax.scan(body, state, actions)

@@ -64,6 +64,12 @@ class Escaping:
     speed: Float[Array, " env"]
 
 
+def escaping_by(reaction: Int[Array, " env"], manoeuvre: Int[Array, " env"]) -> Escaping:
+    """Egos that will get out by manoeuvres (indices into ``MANOEUVRES``), each from a step of its clip on."""
+    chosen = jax.tree.map(lambda leaf: leaf[manoeuvre], manoeuvres())
+    return Escaping(reaction, chosen, jnp.zeros(reaction.shape))
+
+
 def nothing_done(environments: int) -> Escaping:
     """Egos that never react: they drive as was recorded."""
     ones = jnp.ones(environments)
@@ -89,11 +95,26 @@ def controls(
     chosen = jnp.where(reacts, jnp.clip(wanted, -manoeuvre.rate, manoeuvre.rate), recorded)
     left = jnp.where(reacts, manoeuvre.left, 0.0)
     look = jnp.clip(LOOK * vehicle.speed, NEAREST, FARTHEST)
+    return jnp.stack([chosen, pursue(world, state, look, left, limits)], axis=-1), escaping
+
+
+def pursue(
+    world: World, state: State, look: Float[Array, " env"], left: Float[Array, " env"], limits: VehicleLimits
+) -> Float[Array, " env"]:
+    """Steering (radians) to a point ahead on the expert's path, or beside it: pure pursuit.
+
+    Args:
+        world: where.
+        state: of all environments.
+        look: along the path to the point, metres.
+        left: of the path, metres, where the point is.
+        limits: what the cars can do.
+    """
+    scene, vehicle = state.scene, state.vehicle
     point, heading = world.reference.at_route(scene, state.route + look)
     beside = point + left[:, None] * jnp.stack([-jnp.sin(heading), jnp.cos(heading)], axis=-1)
     target = in_ego(vehicle, beside)
-    _, steering = aim(target[:, 1], target[:, 0], vehicle, world.vehicle.wheelbase[scene], limits)
-    return jnp.stack([chosen, steering], axis=-1), escaping
+    return aim(target[:, 1], target[:, 0], vehicle, world.vehicle.wheelbase[scene], limits)[1]
 
 
 def detour_of(route: Float[Array, " env"], speed: Float[Array, " env"], manoeuvre: Manoeuvres) -> Float[Array, "env 3"]:

@@ -11,13 +11,14 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxrecon.simulator.casting import Casting, Draw, parameters_of
 from jaxrecon.simulator.costs import CostScales, rollout_costs
-from jaxrecon.simulator.escapes import Escaping, controls, manoeuvres
+from jaxrecon.simulator.escapes import controls
 from jaxrecon.simulator.judging import Judged, judge
 from jaxrecon.simulator.simulator import Simulator
+from jaxrecon.simulator.starts import select
 from jaxrecon.simulator.state import SimulatorParams, State
 from jaxrecon.traffic.adversary import Plan
 
@@ -38,7 +39,7 @@ class Hardened:
     cases: Judged
     before: Float[Array, " case"]
     after: Float[Array, " case"]
-    moved: Float[Array, " case"]
+    moved: Bool[Array, " case"]
 
 
 def way_out(
@@ -48,11 +49,10 @@ def way_out(
     simulator = dataclasses.replace(
         casting.simulator, challenges=casting.challenges(cases.start, cases.plan, cases.detour)
     )
-    start, count = cases.start, cases.reaction.shape[0]
+    start, all_cases = cases.start, jnp.arange(cases.reaction.shape[0])
     begin, _ = simulator.reset_at(
-        jax.random.key(0), start.frame, start.perturbation, params, False, start.scene, jnp.arange(count)
+        jax.random.key(0), start.frame, start.perturbation, params, False, start.scene, all_cases
     )
-    chosen = jax.tree.map(lambda leaf: leaf[cases.manoeuvre], manoeuvres())
 
     def step(carry: tuple, _: None) -> tuple[tuple, Array]:
         state, escaping = carry
@@ -60,8 +60,7 @@ def way_out(
         state = simulator.step(state, action, params, draw=False, auto_reset=False)[0]
         return (state, escaping), action
 
-    carry = (begin, Escaping(cases.reaction, chosen, jnp.zeros(count)))
-    return simulator, begin, jax.lax.scan(step, carry, None, simulator.clip_steps)[1]
+    return simulator, begin, jax.lax.scan(step, (begin, cases.escaping), None, simulator.clip_steps)[1]
 
 
 def criticality(
@@ -126,13 +125,9 @@ def harden(
         drawn = Draw(cases.start, plan.behaviour, unit, plan.begin, plan.reactive[:, 0], plan.valid)
         told = judge(casting, drawn, plan, params, together)
         taken = np.asarray(told.sound) & ~moved & np.asarray(jnp.any(unit != cases.unit, axis=(1, 2)))
-        kept, moved = jax.tree.map(partial(_where, taken), told, kept), moved | taken
+        kept, moved = select(jnp.asarray(taken), told, kept), moved | taken
     simulator, begin, actions = _way_out(casting, cases, params)
     return Hardened(kept, before, _criticality(simulator, begin, actions, kept.plan), jnp.asarray(moved))
 
 
 _way_out, _criticality = jax.jit(way_out), jax.jit(criticality)
-
-
-def _where(mask: np.ndarray, chosen: Array, otherwise: Array) -> Array:
-    return jnp.where(mask.reshape(mask.shape + (1,) * (chosen.ndim - mask.ndim)), chosen, otherwise)

@@ -20,6 +20,7 @@ from jaxrecon.simulator.escapes import (
     Escaping,
     controls,
     detour_of,
+    escaping_by,
     manoeuvres,
     nothing_done,
     tile,
@@ -55,6 +56,11 @@ class Judged:
     hits: Bool[Array, " case"]
     reaction: Int[Array, " case"]
     manoeuvre: Int[Array, " case"]
+
+    @property
+    def escaping(self) -> Escaping:
+        """Egos at the start of the cases, each of which will take its way out."""
+        return escaping_by(self.reaction, self.manoeuvre)
 
     @property
     def sound(self) -> Bool[Array, " case"]:
@@ -223,8 +229,7 @@ def judge(casting: Casting, drawn: Draw, plan: Plan, params: SimulatorParams, to
             manoeuvre[chosen], avoidable[chosen], detour[chosen] = best + offset, found, way
     for chosen in _chunks(np.flatnonzero(avoidable), max(1, count // 4)):
         here = jax.tree.map(lambda leaf, chosen=chosen: leaf[chosen], (start, plan))
-        way_out = jax.tree.map(lambda leaf, chosen=chosen: leaf[jnp.asarray(manoeuvre[chosen])], manoeuvres())
-        escaping = Escaping(jnp.asarray(reaction[chosen]), way_out, jnp.zeros(len(chosen)))
+        escaping = escaping_by(jnp.asarray(reaction[chosen]), jnp.asarray(manoeuvre[chosen]))
         again = ride(casting, *here, jnp.asarray(detour[chosen]), escaping, params)
         # A way out on which an adversary itself does the impossible is none; one that then never begins is fine.
         avoidable[chosen] = np.asarray(~again.ends & jnp.all(again.checks[:, 1:], axis=-1))

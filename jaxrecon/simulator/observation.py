@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.dynamics import VehicleState, yaw_rate
+from jaxrecon.geometry.boxes import in_frame
 from jaxrecon.geometry.transforms import compose
 from jaxrecon.render import Cameras
 from jaxrecon.simulator.cameras import Drawing
@@ -79,10 +80,7 @@ def navigation(
 
 def in_ego(vehicle: VehicleState, points: Float[Array, "*b 2"]) -> Float[Array, "*b 2"]:
     """World points seen from the rear axle: metres ahead and to the left."""
-    offset = points - vehicle.position
-    cos, sin = jnp.cos(vehicle.yaw), jnp.sin(vehicle.yaw)
-    x, y = offset[..., 0], offset[..., 1]
-    return jnp.stack([x * cos + y * sin, y * cos - x * sin], axis=-1)
+    return jnp.stack(in_frame(points - vehicle.position, vehicle.yaw), axis=-1)
 
 
 def world_from_ego(world: World, moment: Moment) -> Float[Array, "env 4 4"]:

@@ -30,10 +30,9 @@ def route_target(
     """
     point, heading = world.reference.at_route(scene, route + look_ahead)
     left = jnp.stack([-jnp.sin(heading), jnp.cos(heading)], axis=-1)
-    moved = point
+    moved, reached = point, own_lane_distance(world.roads, scene, point[:, None], heading)[:, 0]
     for _ in range(ROUNDS):
-        moved = _sideways(world, scene, moved, left, heading)
-    reached = own_lane_distance(world.roads, scene, moved[:, None], heading)[:, 0]
+        moved, reached = _sideways(world, scene, moved, reached, left, heading)
     away = jnp.abs(jnp.sum((moved - point) * left, axis=-1))
     known = world.roads.lanes_known[scene] & (away < LANE_WIDTH) & (reached < LANE_WIDTH / 2)
     return jnp.where(known[:, None], moved, point), heading
@@ -43,12 +42,27 @@ def _sideways(
     world: World,
     scene: Int[Array, " env"],
     point: Float[Array, "env 2"],
+    distance: Float[Array, " env"],
     left: Float[Array, "env 2"],
     heading: Float[Array, " env"],
-) -> Float[Array, "env 2"]:
-    """The nearest to a lane centre of a point and of those as far to its left and right as the lane is away."""
-    distance = own_lane_distance(world.roads, scene, point[:, None], heading)[:, 0]
+) -> tuple[Float[Array, "env 2"], Float[Array, " env"]]:
+    """The nearest to a lane centre of a point and of those as far to its left and right as the lane is away.
+
+    Args:
+        world: where.
+        scene: of each environment.
+        point: world, metres.
+        distance: of the lane centre from it, metres.
+        left: unit vector.
+        heading: of the route, radians.
+
+    Returns:
+        That point, and how far the lane centre is from it, metres.
+    """
     step = jnp.where(distance < LANE_REACH, distance, 0.0)[:, None, None] * left[:, None]
     choices = point[:, None] + jnp.asarray([0.0, 1.0, -1.0])[:, None] * step
-    best = jnp.argmin(own_lane_distance(world.roads, scene, choices, heading), axis=1)
-    return jnp.take_along_axis(choices, best[:, None, None], axis=1)[:, 0]
+    beside = own_lane_distance(world.roads, scene, choices[:, 1:], heading)
+    distances = jnp.concatenate([distance[:, None], beside], axis=1)
+    best = jnp.argmin(distances, axis=1)[:, None]
+    nearest = jnp.take_along_axis(choices, best[..., None], axis=1)[:, 0]
+    return nearest, jnp.take_along_axis(distances, best, axis=1)[:, 0]

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jaxrecon.geometry.boxes import in_frame
 from jaxrecon.simulator.state import Moment
 from jaxrecon.simulator.world import World
 from jaxrecon.traffic.replay import Actors
@@ -24,9 +25,7 @@ def seen(world: World, moment: Moment, centre: Float[Array, "*b n 2"], actors: A
         actors: all of them; who stands at a place does not hide it.
     """
     vehicle = moment.vehicle
-    offset = centre - vehicle.position[..., None, :]
-    cos, sin = jnp.cos(vehicle.yaw)[..., None], jnp.sin(vehicle.yaw)[..., None]
-    ahead, left = offset[..., 0] * cos + offset[..., 1] * sin, offset[..., 1] * cos - offset[..., 0] * sin
+    ahead, left = in_frame(centre - vehicle.position[..., None, :], vehicle.yaw[..., None])
     far = jnp.sqrt(ahead**2 + left**2)
     if not world.rig.count:
         return far < ALL_ROUND
@@ -47,12 +46,9 @@ def seen(world: World, moment: Moment, centre: Float[Array, "*b n 2"], actors: A
 def _hidden(world: World, moment: Moment, centre: Array, actors: Actors) -> Array:
     start = jnp.broadcast_to(moment.vehicle.position[..., None, :], centre.shape)
     boxes = actors.boxes
-    cos, sin = jnp.cos(boxes.heading)[..., None, :], jnp.sin(boxes.heading)[..., None, :]
 
     def local(point: Array) -> tuple[Array, Array]:
-        x = point[..., :, None, 0] - boxes.centre[..., None, :, 0]
-        y = point[..., :, None, 1] - boxes.centre[..., None, :, 1]
-        return x * cos + y * sin, y * cos - x * sin
+        return in_frame(point[..., :, None, :] - boxes.centre[..., None, :, :], boxes.heading[..., None, :])
 
     (x, y), (to_x, to_y) = local(start), local(centre)
     enter, leave = jnp.zeros(x.shape), jnp.ones(x.shape)

@@ -16,9 +16,10 @@ from jaxrecon.simulator.moments import events_of, moment_at, recorded_moment
 from jaxrecon.simulator.observation import observe
 from jaxrecon.simulator.outcomes import situation_of
 from jaxrecon.simulator.rewards import rewards
-from jaxrecon.simulator.starts import check_starts, draw_start, perturbed, select, start_mask, start_table
+from jaxrecon.simulator.starts import check_starts, draw_start, known, perturbed, select, start_mask, start_table
 from jaxrecon.simulator.state import Moment, Observation, Perturbation, SimulatorParams, Start, State, StepResult
 from jaxrecon.simulator.world import World
+from jaxrecon.traffic.cast import Cast
 
 
 @flax.struct.dataclass
@@ -95,12 +96,12 @@ class Simulator:
             cases: of ``challenges``, which must belong to these starts; none are played by default.
 
         Raises:
-            ValueError: outside of jit, if a start is not in the world, or in a collision; if cases are given to a
-                simulator without challenges.
+            ValueError: outside of jit, if a start is not in the world, or in a collision, or a case is not in the
+                challenges, or starts elsewhere; if cases are given to a simulator without challenges.
         """
         frames = jnp.asarray(start_frames, jnp.int32)
         scenes = jnp.zeros_like(frames) if scenes is None else jnp.asarray(scenes, jnp.int32)
-        if not any(isinstance(leaf, jax.core.Tracer) for leaf in (frames, scenes, self.world.start_allowed)):
+        if known(frames, scenes, self.world.start_allowed):
             check_starts(self.world, np.asarray(scenes), np.asarray(frames))
         if perturbation is None:
             zeros = jnp.zeros(frames.shape[0])
@@ -109,6 +110,8 @@ class Simulator:
             raise ValueError("reset_at got cases, but the simulator has no challenges; build it with their bank")
         keys = jax.random.split(key, frames.shape[0])
         cases = jnp.full_like(frames, HARMLESS) if cases is None else jnp.asarray(cases, jnp.int32)
+        if self.challenges is not None and known(frames, scenes, cases, self.challenges.start.frame):
+            self.challenges.check(np.asarray(scenes), np.asarray(frames), np.asarray(cases))
         return self._begin(keys, Start(scenes, frames, perturbation), cases, params, draw)
 
     def step(
@@ -134,6 +137,9 @@ class Simulator:
             draw: whether to draw frames; the configuration says by default.
             auto_reset: whether an ended clip is followed by another.
             drawn: environments to draw, see ``observe``; all by default.
+
+        Raises:
+            ValueError: if only one of the simulator and the state has challenges.
         """
         before, driven, valid = state, self._drive(state, action), ~state.done
         state = select(state.done, self._proposed(state, params) if auto_reset else state, driven)
@@ -224,7 +230,7 @@ class Simulator:
             start_frame=start.frame,
             elapsed=jnp.zeros_like(state.elapsed),
             done=jnp.zeros_like(state.done),
-            cast=None if challenges is None else challenges.begin(self.world, start.scene, start.frame, case),
+            cast=None if challenges is None else challenges.begin(self.world, case),
         )
 
     def _settle(self, state: State, moment: Moment, started: Array, hit: Array) -> tuple[State, Moment]:
@@ -251,8 +257,22 @@ class Simulator:
             vehicle=step(state.vehicle, acceleration, steering, self.world.dt, wheelbase, limits),
             elapsed=state.elapsed + 1,
             corrected_actions=state.corrected_actions + corrected,
-            cast=None if self.challenges is None else self.challenges.step(self.world, state),
+            cast=self.next_cast(state),
         )
+
+    def next_cast(self, state: State) -> Cast | None:
+        """Whoever departs from the log, one step on from a state; None without challenges.
+
+        Raises:
+            ValueError: if only one of the simulator and the state has challenges.
+        """
+        if (self.challenges is None) != (state.cast is None):
+            have = ("no challenges", "a cast") if self.challenges is None else ("challenges", "no cast")
+            raise ValueError(
+                f"the simulator has {have[0]} and the state {have[1]}; step a state with the simulator that reset it, "
+                "or with one that has the same challenges"
+            )
+        return None if self.challenges is None else self.challenges.step(self.world, state)
 
     def moment(self, state: State) -> Moment:
         """Where the environments are, and who is there beside the log."""

@@ -87,6 +87,11 @@ def perturbed(world: World, start: Start, limits: VehicleLimits) -> VehicleState
     )
 
 
+def known(*leaves: Array) -> bool:
+    """Whether the host can look at values: outside of jit."""
+    return not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+
+
 def check_starts(world: World, scene: Int[np.ndarray, " env"], frame: Int[np.ndarray, " env"]) -> None:
     """Refuse starts that are not in the world, or at which the recorded car collides; on the host.
 

@@ -1,11 +1,9 @@
 """Sound cases driven once more from their numbers alone: is each still avoided by the way out that it names?"""
 
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from jaxrecon.simulator.casting import Casting
-from jaxrecon.simulator.escapes import REACTION, Escaping, manoeuvres
+from jaxrecon.simulator.escapes import REACTION
 from jaxrecon.simulator.judging import Judged, ride
 from jaxrecon.simulator.state import SimulatorParams
 
@@ -18,8 +16,6 @@ def avoided(casting: Casting, cases: Judged, params: SimulatorParams) -> Bool[Ar
         cases: with their ways out.
         params: thresholds.
     """
-    way = jax.tree.map(lambda leaf: leaf[cases.manoeuvre], manoeuvres())
-    escaping = Escaping(cases.reaction, way, jnp.zeros(cases.reaction.shape))
-    driven = ride(casting, cases.start, cases.plan, cases.detour, escaping, params)
+    driven = ride(casting, cases.start, cases.plan, cases.detour, cases.escaping, params)
     waits = round(REACTION / casting.simulator.world.dt)
     return ~driven.ends & (cases.reaction >= driven.sight + waits)

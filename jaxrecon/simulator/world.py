@@ -186,7 +186,7 @@ def _allowed_starts(world: World) -> Bool[Array, "scene frame"]:
     room = pad_axis(distance, 0, 1 << int(distance.shape[0] - 1).bit_length())
     obstacles = dataclasses.replace(world.obstacles, distance=room)
     motion = jax.tree.map(lambda leaf: leaf[0], world.reference.motion)
-    hit = np.asarray(_recorded_collisions(motion, world.traffic, world.vehicle, world.probes, obstacles))
+    hit = np.asarray(recorded_collisions(motion, world.traffic, world.vehicle, world.probes, obstacles))
     allowed = np.logical_not(hit.any(axis=-1))
     if not allowed[:-1].any():
         dynamic, static = hit.sum(axis=0)
@@ -198,9 +198,18 @@ def _allowed_starts(world: World) -> Bool[Array, "scene frame"]:
 
 
 @jax.jit
-def _recorded_collisions(
+def recorded_collisions(
     motion: VehicleState, traffic: Replay, vehicle: EgoShape, probes: Probes, obstacles: DistanceFields
 ) -> Bool[Array, "frame 2"]:
+    """Whether a drive collides with an actor, and with a static obstacle, in each frame of its traffic.
+
+    Args:
+        motion: fields (frame, ...).
+        traffic: of one scene.
+        vehicle: size of the car.
+        probes: points of its outline.
+        obstacles: of one scene.
+    """
     frame = jnp.arange(traffic.frames)
     scene = jnp.zeros_like(frame)
     return collisions(motion, traffic.at(scene, frame), vehicle.at(scene), probes, obstacles, scene)

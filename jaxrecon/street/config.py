@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxrecon.geometry import transforms
+from jaxrecon.logs.driving_log import CameraMount
 
 LAYOUTS = ("curve", "junction", "merge", "parked")
 
@@ -60,6 +61,10 @@ class CameraConfig:
             [[math.cos(pitch), 0.0, math.sin(pitch)], [0.0, 1.0, 0.0], [-math.sin(pitch), 0.0, math.cos(pitch)]]
         )
         return transforms.rigid(transforms.yaw_to_matrix(np.array(yaw)) @ nod @ level, np.array(self.position))
+
+    def mount(self) -> CameraMount:
+        """The camera as a log names it that has no images of it."""
+        return CameraMount(self.name, self.intrinsics(), (self.width, self.height), self.ego_from_camera())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -141,7 +141,8 @@ def draw_frames(
     for frame in frames:
         if not 0 <= frame < street.config.frames:
             raise ValueError(f"frame: received {frame}, expected 0 to {street.config.frames - 1}")
-    actors = [street.actor_poses(int(frame)) for frame in frames]
+    moments, camera_moment = np.unique(frames, return_inverse=True)
+    actors = [street.actor_poses(int(frame)) for frame in moments]
     config = DrawConfig(supersampling=supersampling or street.config.supersampling)
     return draw_jit(
         street.world,
@@ -149,7 +150,7 @@ def draw_frames(
         jnp.asarray(intrinsics, jnp.float32),
         width,
         height,
-        jnp.asarray(np.stack([poses for poses, _ in actors])),
-        jnp.asarray(np.stack([valid for _, valid in actors])),
+        jnp.asarray(np.stack([poses for poses, _ in actors])[camera_moment]),
+        jnp.asarray(np.stack([valid for _, valid in actors])[camera_moment]),
         config,
     )

@@ -17,11 +17,6 @@ class Course:
 
     samples: Float[Array, "scene sample 4"]
 
-    @property
-    def length(self) -> float:
-        """Arc length that there is room for, metres."""
-        return SPACING * (self.samples.shape[1] - 1)
-
     def at(
         self, scene: Int[Array, "*b"], arc: Float[Array, "*b"]
     ) -> tuple[Float[Array, "*b 2"], Float[Array, "*b"], Float[Array, "*b"]]:

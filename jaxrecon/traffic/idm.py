@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.dynamics import travel
-from jaxrecon.geometry.boxes import Boxes
+from jaxrecon.geometry.boxes import Boxes, in_frame
 
 FREE = 1e6  # metres: the gap to a leader that is not there; finite, so that gradients are
 NARROWEST = 0.05  # metres: smaller gaps, overlaps too, count as this
@@ -200,13 +200,7 @@ def places_along(path: PathAhead, boxes: Boxes, velocity: Float[Array, "*b actor
     heading = jnp.take_along_axis(path.heading, best, axis=-1)
     arc = jnp.take_along_axis(path.arc, best, axis=-1)
     offset = jnp.take_along_axis(away, best[..., None, None], axis=-2)[..., 0, :]
-    cos, sin = jnp.cos(heading), jnp.sin(heading)
-
-    def turned(vector: Array) -> tuple[Array, Array]:
-        x, y = vector[..., 0], vector[..., 1]
-        return x * cos + y * sin, y * cos - x * sin
-
-    (along, lateral), (speed, drift) = turned(offset), turned(velocity)
+    (along, lateral), (speed, drift) = in_frame(offset, heading), in_frame(velocity, heading)
     turn = boxes.heading - heading
     c, s = jnp.abs(jnp.cos(turn)), jnp.abs(jnp.sin(turn))
     return Places(

@@ -115,7 +115,7 @@ def follow(
     speed, half = recorded * following.pace, 0.5 * actors.sizes
     gap, closing = path_leader(places, new & others_than_self, half[..., 0], speed, half[..., 1] + MARGIN)
     chosen = idm_acceleration(speed, jnp.maximum(recorded, SLOW), gap, closing, params)
-    wanted = jnp.clip(speed + jnp.maximum(chosen, 0.0) * dt + jnp.minimum(chosen, 0.0) * dt, 0.0, None)
+    wanted = jnp.maximum(speed + chosen * dt, 0.0)
     pace = jnp.where(recorded > SLOW, wanted / jnp.maximum(recorded, SLOW), jnp.where(gap > params.jam, 1.0, 0.0))
     walks = traffic.category[scene] == CATEGORIES.index(PEDESTRIAN)
     drives = actors.valid & ~acting & ~actors.parked & ~walks

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxrecon.geometry.boxes import in_frame
 from jaxrecon.geometry.transforms import wrap_angle
 from jaxrecon.logs.driving_log import CATEGORIES, CYCLIST, PEDESTRIAN
 
@@ -91,9 +92,7 @@ def standing_at(
 
 def head_for(user: RoadUser, point: Float[Array, "*b 2"], limits: Limits) -> Float[Array, "*b"]:
     """Steering (radians) onto the arc that is tangent to the heading and meets a world point: pure pursuit."""
-    offset = point - user.position
-    cos, sin = jnp.cos(user.yaw), jnp.sin(user.yaw)
-    x, y = offset[..., 0] * cos + offset[..., 1] * sin, offset[..., 1] * cos - offset[..., 0] * sin
+    x, y = in_frame(point - user.position, user.yaw)
     # What lies behind is turned to with full lock.
     y = jnp.where(x < 0, jnp.sign(y) * jnp.maximum(jnp.abs(y), jnp.abs(x)), y)
     bend = 2 * y / jnp.maximum(x * x + y * y, 0.01)

@@ -11,6 +11,7 @@ from jaxrecon.traffic.course import Course
 from jaxrecon.traffic.replay import Replay
 
 SPREAD = 0.35  # of the logarithm of the distance by which the nearest is not always taken
+BESIDE = 2.2  # metres from the path from which on one that drives may still merge
 UNSEEN = 60.0  # metres from the ego at which an actor may be taken to be staged
 
 
@@ -20,9 +21,10 @@ class Window:
 
     Attributes:
         ahead_least, ahead_most: along the path, metres.
-        left_least, left_most: offset to the left less the ego's, metres.
+        left_least, left_most: offset to the left of the expert's path, metres.
         way: 1 drives along the path, -1 against it, 0 either.
-        standing: 1 only parked or slow ones, 0 any, -1 only those that drive.
+        standing: 1 parked or slow ones, and those that drive ``BESIDE`` or more from the path; 0 any; -1 only those
+            that drive.
     """
 
     ahead_least: Float[np.ndarray, " relation"]
@@ -114,7 +116,7 @@ def in_place(
     # Who stands waits for the ego, which must still come.
     inside &= ~stands | (ahead > 8.0)
     # Who merges is slower than the ego by far, or comes from well beside it.
-    inside &= ~((window.standing > 0) & ~stands & (jnp.abs(left) < 2.2))
+    inside &= ~((window.standing > 0) & ~stands & (jnp.abs(left) < BESIDE))
     kind = jnp.take_along_axis(kinds[behaviour], traffic.category[scene], axis=1)
     return inside & kind & traffic.valid[scene, frame], jnp.sqrt(ahead**2 + left**2)
 

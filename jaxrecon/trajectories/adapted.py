@@ -10,11 +10,9 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxrecon.dynamics import VehicleState
 from jaxrecon.geometry.boxes import Boxes, overlap
 from jaxrecon.simulator import World
-from jaxrecon.traffic.reacting import Following, as_recorded, follow, late_actors, late_poses
+from jaxrecon.traffic.reacting import LATE, Following, as_recorded, follow, late_actors, late_poses
 from jaxrecon.traffic.replay import Actors, Replay
 from jaxrecon.trajectories.checks import outline
-
-LATE = 0.5  # log frames from which on somebody counts as late
 
 
 @flax.struct.dataclass

@@ -9,12 +9,12 @@ from jaxtyping import Array, Float, Int
 
 from jaxrecon.dynamics import VehicleState
 from jaxrecon.geometry.polylines import Projection, polyline, project
+from jaxrecon.reconstruct.survey import UNSUPPORTED
 from jaxrecon.simulator import Moment, SplatCameras, World
 from jaxrecon.simulator.observation import draw_cameras
 
 Confidence = Callable[[VehicleState, Array], np.ndarray]
 
-DOUBTFUL = 0.3  # confidence below which a pixel counts as never recorded, as in a scene's certificate
 EVERY = 10  # steps between two places that are looked at
 CHUNK = 16  # images drawn at once
 
@@ -56,4 +56,4 @@ def _share(world: World, vehicle: VehicleState, frame: Int[Array, " row"]) -> Fl
     moment = Moment(jnp.zeros_like(frame), frame, vehicle, nearest_on_path(world, vehicle.position))
     drawing = draw_cameras(world, moment)
     assert drawing.confidence is not None
-    return jnp.mean(drawing.confidence < DOUBTFUL, axis=(1, 2, 3))
+    return jnp.mean(drawing.confidence < UNSUPPORTED, axis=(1, 2, 3))

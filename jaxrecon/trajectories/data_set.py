@@ -114,12 +114,13 @@ def write_cousins(
 
     Raises:
         StaleCousinsError: if the folder was begun with another scene.
-        CousinDataError: if it was begun with another log or configuration, or a shard is damaged.
+        CousinDataError: if it was begun with another log, configuration or count of a shard's cousins, or a shard is
+            damaged.
     """
     folder, host = pathlib.Path(folder), jax.device_get(cousins)
     if (folder / PLAN).exists():
-        _require_same(_read(folder / PLAN), source)
-        if _digest_of(read_plan(folder)) != _digest_of(host):
+        _require_same(_read(folder / PLAN), source, per_shard)
+        if _digest_of(_cousins_in(folder / PLAN)) != _digest_of(host):
             raise CousinDataError(
                 folder / PLAN,
                 expected="the same cousins as now",
@@ -127,24 +128,28 @@ def write_cousins(
                 remedy="Another release or machine planned them: choose another folder, or delete this one",
             )
     else:
-        write_folder(folder / PLAN, _writer(cousin_arrays(host)), kind=KIND, version=VERSION, metadata=source.as_json())
+        metadata = {**source.as_json(), "per_shard": per_shard}
+        write_folder(folder / PLAN, _writer(cousin_arrays(host)), kind=KIND, version=VERSION, metadata=metadata)
     hashes = {}
     with tqdm(total=host.count, desc=source.name, unit="cousin", disable=not progress) as bar:
         for number, first in enumerate(range(0, host.count, per_shard)):
             some = range(first, min(first + per_shard, host.count))
             name = f"shard-{number:05d}"
-            if not (folder / name).exists():
+            if (folder / name).exists():
+                hashes[name] = _read(folder / name).content_hash
+            else:
                 rows = [{**show(index), "cousin": index} for index in some]
-                write_folder(
+                hashes[name] = write_folder(
                     folder / name, _writer(_stacked(rows)), kind=KIND, version=VERSION, metadata=source.as_json()
-                )  # fmt: skip
-            hashes[name] = _read(folder / name).content_hash
+                )
             bar.update(len(some))
     metadata = {**source.as_json(), "shards": hashes}
     summary = {"cousins": host.count, "families": _counted(host)}
-    if not (folder / INDEX).exists():
-        write_folder(folder / INDEX, _text_writer(summary), kind=KIND, version=VERSION, metadata=metadata)
-    _read(folder / INDEX)
+    # A shard that was removed and drawn again may differ from the one that the index knew.
+    if not (folder / INDEX).exists() or _read(folder / INDEX).metadata != metadata:
+        write_folder(
+            folder / INDEX, _text_writer(summary), kind=KIND, version=VERSION, metadata=metadata, overwrite=True
+        )
     return _digest(hashes)
 
 
@@ -209,7 +214,7 @@ def read_plan(folder: str | os.PathLike[str]) -> Cousins:
     """The cousins of a data set, finished or not, as arrays of NumPy."""
     place = pathlib.Path(folder) / PLAN
     _read(place)
-    return cousins_from({file.stem: np.load(file, allow_pickle=False) for file in sorted(place.glob("*.npy"))})
+    return _cousins_in(place)
 
 
 def cousin_arrays(cousins: Cousins) -> dict[str, np.ndarray]:
@@ -286,6 +291,11 @@ def _read(folder: pathlib.Path) -> Manifest:
         ) from error
 
 
+def _cousins_in(plan: pathlib.Path) -> Cousins:
+    """Of a plan that has been verified."""
+    return cousins_from({file.stem: np.load(file, allow_pickle=False) for file in sorted(plan.glob("*.npy"))})
+
+
 def _source_of(manifest: Manifest) -> Source:
     return Source(*(manifest.metadata[name] for name in ("log", "scene", "configuration")))
 
@@ -300,15 +310,16 @@ def _require_fresh(folder: pathlib.Path, source: Source, scene: str) -> None:
         )
 
 
-def _require_same(manifest: Manifest, source: Source) -> None:
-    there, now = _source_of(manifest), source.as_json()
+def _require_same(manifest: Manifest, source: Source, per_shard: int) -> None:
+    there, now = _source_of(manifest), {**source.as_json(), "per_shard": per_shard}
     _require_fresh(manifest.path.parent, there, source.scene)
-    for name in ("log", "configuration"):
-        if manifest.metadata[name] != now[name]:
+    for name in ("log", "configuration", "per_shard"):
+        held = manifest.metadata.get(name)
+        if held != now[name]:
             raise CousinDataError(
                 manifest.path,
                 expected=f"{name} {now[name]}",
-                received=f"{name} {manifest.metadata[name]}",
+                received=f"{name} {held}",
                 remedy="Choose another folder, or delete this one",
             )
 

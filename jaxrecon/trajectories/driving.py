@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxrecon.dynamics import VehicleLimits, VehicleState, aim, step
+from jaxrecon.dynamics import VehicleLimits, VehicleState, recover
 from jaxrecon.geometry.transforms import wrap_angle
 from jaxrecon.trajectories.families import Plan
 
@@ -60,8 +60,7 @@ def drive(
 ) -> Driven:
     """Inverse dynamics of plans: the actions that keep the bicycle on them, and the states that they lead to.
 
-    Like ``dynamics.recover``, each action heads for the place ``PREVIEW`` steps on, so that errors die out; but where
-    that is hardly ahead, as when the car stands, the wheels stay as they are instead of turning to rounding errors.
+    By ``dynamics.recover``: each action heads for the place ``PREVIEW`` steps on, so that errors die out.
 
     Args:
         target: where to be, world, metres.
@@ -70,22 +69,8 @@ def drive(
         wheelbase: metres.
         limits: what the car can do.
     """
-    now = jnp.arange(target.shape[1] - 1)
-    ahead = jnp.minimum(now + PREVIEW, target.shape[1] - 1)
-
-    def body(
-        vehicle: VehicleState, aimed: tuple[Array, Array]
-    ) -> tuple[VehicleState, tuple[Array, Array, VehicleState]]:
-        place, horizon = aimed
-        offset, cos, sin = place - vehicle.position, jnp.cos(vehicle.yaw), jnp.sin(vehicle.yaw)
-        x, y = offset[:, 0] * cos + offset[:, 1] * sin, offset[:, 1] * cos - offset[:, 0] * sin
-        acceleration, steering = aim(y, x, vehicle, wheelbase, limits, horizon)
-        steering = jnp.where(x > LEAST, steering, vehicle.steering)
-        after = step(vehicle, acceleration, steering, dt, wheelbase, limits)
-        return after, (acceleration, steering, after)
-
-    inputs = (jnp.moveaxis(target, 1, 0)[ahead], (ahead - now) * dt)
-    _, (acceleration, steering, after) = jax.lax.scan(body, start, inputs)
+    places = jnp.moveaxis(target, 1, 0)
+    acceleration, steering, after = recover(places, start, dt, wheelbase, limits, PREVIEW, LEAST)
     vehicle = jax.tree.map(
         lambda first, rest: jnp.concatenate([first[:, None], jnp.moveaxis(rest, 0, 1)], axis=1), start, after
     )

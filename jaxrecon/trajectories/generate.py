@@ -14,6 +14,7 @@ from tqdm import tqdm
 from jaxrecon.dynamics import VehicleLimits, VehicleState
 from jaxrecon.logs.driving_log import DrivingLog
 from jaxrecon.simulator import World
+from jaxrecon.simulator.starts import select
 from jaxrecon.trajectories import checks
 from jaxrecon.trajectories.adapted import Adapted, adapt, as_logged, others
 from jaxrecon.trajectories.checks import CHECKS, CheckLimits
@@ -31,11 +32,13 @@ from jaxrecon.trajectories.cousins import (
     Generated,
 )
 from jaxrecon.trajectories.curves import SPACING
-from jaxrecon.trajectories.diversity import KINDS
+from jaxrecon.trajectories.diversity import KINDS, WINDOW
 from jaxrecon.trajectories.driving import Driven, drive, first_state, places
 from jaxrecon.trajectories.families import FUNCTIONS, Beginning, Plan, ease, turn_frame
 from jaxrecon.trajectories.ranges import Ranges, draw
 from jaxrecon.trajectories.recorded import Recorded, recorded_drive
+
+LEAST_STEPS = 12  # of a cousin; a window of its manoeuvres must fit too
 
 
 def generate(
@@ -63,8 +66,12 @@ def generate(
     if world.scenes != 1 or world.names != (log.name,):
         raise CousinError(f"the world holds {world.names}; expected that of log {log.name} alone")
     steps = min(round(config.seconds / world.dt) + 1, log.frames)
-    if steps < 12:
-        raise CousinError(f"log {log.name} has {log.frames} frames; a cousin needs at least 12 of {world.dt:.2f} s")
+    least = max(LEAST_STEPS, round(WINDOW / world.dt) + 1)
+    if steps < least:
+        raise CousinError(
+            f"a cousin of log {log.name} would last {steps} frames of {world.dt:.2f} s, of {log.frames}; it needs at "
+            f"least {least}: take a longer log, or a larger CousinConfig.seconds"
+        )
     recorded = recorded_drive(log, np.asarray(world.reference.motion.speed[0]), config.recorded)
     first = jnp.asarray(np.arange(log.frames - steps + 1), jnp.int32)
     path = np.asarray(recorded.own.points)[: int(float(recorded.own.length) / SPACING)]
@@ -249,13 +256,9 @@ def _with_adapted_traffic(world: World, some: Cousins, config: CousinConfig) -> 
         return some
     adapted, clear = _adapted(world, some.vehicle, some.frame, config.limits)
     helped = jnp.asarray(only) & clear
-
-    def choose(new: Array, old: Array) -> Array:
-        return jnp.where(helped.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
-
     return dataclasses.replace(
         some,
-        others=jax.tree.map(choose, adapted, some.others),
+        others=select(helped, adapted, some.others),
         checks=some.checks.at[:, column].set(some.checks[:, column] | helped),
     )
 

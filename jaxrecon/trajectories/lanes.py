@@ -43,12 +43,15 @@ def prolonged(road: RoadMap | None, points: Float[np.ndarray, "n 2"], heading: f
     end = points[-1]
     lanes = [] if road is None else _usable(road)
     on = [(abs(left), i, k) for i, k, left in _under(lanes, end, heading)]
-    if not on:
+    way = np.zeros((0, 2))
+    if on:
+        _, lane, vertex = min(on)
+        straightest = max(_ways(lanes, lane, lanes[lane][vertex + 1 :], metres), key=_straightness)
+        way = _settled(end, heading, straightest)
+    if not len(way):
         ahead = np.array([np.cos(heading), np.sin(heading)])
         return end + np.arange(1.0, metres + 1.0)[:, None] * ahead
-    _, lane, vertex = min(on)
-    way = max(_ways(lanes, lane, lanes[lane][vertex + 1 :], metres), key=_straightness)
-    return _resampled(np.concatenate([end[None], _settled(end, heading, way)]), metres)[1:]
+    return _resampled(np.concatenate([end[None], way]), metres)[1:]
 
 
 def branches(road: RoadMap | None, points: Float[np.ndarray, "n 2"], metres: float, most: int) -> list[Branch]:
@@ -78,6 +81,8 @@ def branches(road: RoadMap | None, points: Float[np.ndarray, "n 2"], metres: flo
             if abs(wrap_angle(turned - later)) < DEPARTED or _length(way) < 15:
                 continue
             joined = _settled(points[near], float(heading[near]), way)
+            if not len(joined):
+                continue
             found.append(
                 (abs(wrap_angle(turned - later)), Branch(np.concatenate([points[: near + 1], joined]), arc[near]))
             )
@@ -123,12 +128,15 @@ def _ways(lanes: list[np.ndarray], lane: int, begun: np.ndarray, metres: float, 
 
 
 def _settled(start: np.ndarray, heading: float, way: np.ndarray) -> np.ndarray:
-    """A way from a place beside it on: the offset dies out over the first metres, and what lies behind is left out."""
+    """A way from a place beside it on: the offset dies out over the first metres, and what lies behind is left out.
+
+    Nothing is left of a way that lies behind altogether.
+    """
     ahead = (way - start) @ np.array([np.cos(heading), np.sin(heading)])
-    behind = int(np.argmax(ahead > 0.5)) if (ahead > 0.5).any() else len(way) - 1
+    if not (ahead > 0.5).any():
+        return way[:0]
+    behind = int(np.argmax(ahead > 0.5))
     way = way[behind:]
-    if not len(way):
-        return way
     normal = np.array([-np.sin(heading), np.cos(heading)])
     left = float((start - way[0]) @ normal)
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(way, axis=0), axis=-1))]) + float(ahead[behind])

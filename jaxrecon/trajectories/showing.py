@@ -1,6 +1,7 @@
 """What a policy would see on a cousin's drive, what the cousin does there, and what would lead back to the recording.
 
-A cousin is a drive of its own in the world of its log: its route is its own way, and its traffic counts its own steps.
+A cousin is a drive of its own in the world of its log: its route is its own way, and its traffic and lights count its
+own steps.
 So the simulator's demonstrations of it are of the same kind as those of a recorded drive.
 """
 
@@ -16,16 +17,15 @@ from jaxrecon.geometry.polylines import Polyline, polyline, project, sample
 from jaxrecon.geometry.transforms import wrap_angle
 from jaxrecon.logs.driving_log import DrivingLog, EgoVehicle
 from jaxrecon.simulator import (
-    Demonstrations,
     Moment,
     Simulator,
-    SimulatorParams,
     World,
     build_reference,
     default_params,
     demonstrations,
 )
 from jaxrecon.simulator.observation import in_ego, navigation, world_from_ego
+from jaxrecon.simulator.world import recorded_collisions
 from jaxrecon.traffic.replay import Replay
 from jaxrecon.trajectories.adapted import Adapted, adapted_replay
 from jaxrecon.trajectories.confidence import nearest_on_path
@@ -71,7 +71,12 @@ def cousin_world(world: World, ego: EgoVehicle, cousins: Cousins, index: int) ->
     reference = dataclasses.replace(reference, motion=jax.tree.map(put, reference.motion, one.vehicle))
     adapted = jax.tree.map(lambda leaf: leaf[None], one.others)
     traffic = _replayed(world, adapted, one.frame)
-    return dataclasses.replace(world, reference=reference, traffic=traffic)
+    stop = world.roads.stop
+    roads = dataclasses.replace(world.roads, stop=stop[:, jnp.minimum(one.frame, stop.shape[1] - 1)])
+    # Beyond the cousin's end nobody knows who is in the way.
+    hit = recorded_collisions(one.vehicle, traffic, world.vehicle, world.probes, world.obstacles)
+    allowed = jnp.zeros((1, frames), bool).at[0, :steps].set(~jnp.any(hit, axis=-1))
+    return dataclasses.replace(world, reference=reference, traffic=traffic, roads=roads, start_allowed=allowed)
 
 
 @jax.jit
@@ -119,7 +124,7 @@ def show(
     params, parts = default_params(), []
     for first in range(0, len(steps), CHUNK):
         rows = steps[np.minimum(first + np.arange(CHUNK), len(steps) - 1)]
-        parts.append(jax.device_get(_demonstrations(driven, jnp.asarray(rows, jnp.int32), params, draw)))
+        parts.append(jax.device_get(_demonstrations(driven, jnp.asarray(rows, jnp.int32), params, draw=draw)))
     shown = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(steps)], *parts)
     one = jax.tree.map(np.asarray, cousins.take(index))
     states = jax.tree.map(lambda leaf: jnp.asarray(leaf[steps]), one.vehicle)
@@ -147,13 +152,7 @@ def show(
     return found
 
 
-def _demonstrations_of(
-    simulator: Simulator, frames: Int[Array, " row"], params: SimulatorParams, draw: bool
-) -> Demonstrations:
-    return demonstrations(simulator, frames, params, draw=draw)
-
-
-_demonstrations = jax.jit(_demonstrations_of, static_argnames="draw")
+_demonstrations = jax.jit(demonstrations, static_argnames="draw")
 
 
 @jax.jit

@@ -13,6 +13,7 @@ from fitted_streets import FIRST, read_streets, save_street
 from reconstruct_presets import TINY_STREET
 from runs import RunError
 from shown_cousins import show_cousins
+from training_worlds import TrainingWorlds
 
 from jaxrecon import agents, street
 from jaxrecon.agents.shown import joined, prepare
@@ -59,13 +60,13 @@ def data(tmp_path_factory):
     return folder
 
 
-def worlds(content: dict[str, str] | None = None, validation: str = "other") -> types.SimpleNamespace:
+def worlds(content: dict[str, str] | None = None, validation: str = "other") -> TrainingWorlds:
     """What is asked of the worlds that are trained in."""
 
     def simulator(name: str) -> types.SimpleNamespace:
         return types.SimpleNamespace(world=types.SimpleNamespace(names=(name,)))
 
-    return types.SimpleNamespace(train=simulator("one"), validation=simulator(validation), content=content or {})
+    return TrainingWorlds(train=simulator("one"), validation=simulator(validation), content=content or {})
 
 
 def test_rows_keep_their_labels_and_histories(data):

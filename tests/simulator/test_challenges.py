@@ -134,6 +134,28 @@ def test_states_with_adversaries_come_back_from_disk(challenged, tmp_path):
         begin(dataclasses.replace(challenged, challenges=None), jnp.zeros(2, jnp.int32), jnp.arange(2))
 
 
+def test_bad_use_is_named(road, each, challenged):
+    drawn, plan = each
+    nothing = jax.tree.map(lambda leaf: leaf[:0], (drawn.start, plan))
+    with pytest.raises(ValueError, match="a bank of challenges got no cases; expected at least one"):
+        road.challenges(*nothing, jnp.zeros((0, 3)))
+    frames = jnp.zeros(2, jnp.int32)
+
+    def reset(frames, cases):
+        challenged.reset_at(jax.random.key(0), frames, None, PARAMS, draw=False, cases=jnp.asarray(cases))
+
+    with pytest.raises(ValueError, match="clip 1 plays case 4 of a bank of 4; expected 0 to 3, or -1 for none"):
+        reset(frames, [0, 4])
+    with pytest.raises(ValueError, match=r"clip 1 starts in scene 0 at frame 1, but its case 3 in scene 0 at frame 0"):
+        reset(jnp.asarray([5, 1]), [-1, 3])
+    for simulator, other, have in (
+        (road.simulator, challenged, "no challenges and the state a cast"),
+        (challenged, road.simulator, "challenges and the state no cast"),
+    ):
+        with pytest.raises(ValueError, match=f"the simulator has {have}; step a state with the simulator"):
+            simulator.step(begin(other, frames), jnp.zeros((2, 2)), PARAMS, draw=False)
+
+
 def test_a_detour_moves_the_reference_aside(challenged):
     state = begin(challenged, jnp.zeros(4, jnp.int32), jnp.arange(4))
     arc = np.asarray(state.route)

@@ -9,7 +9,7 @@ import pytest
 from challenged_road import LEADER, PARKED, WALKER, one_of_each, road_casting, road_world
 
 from jaxrecon.simulator import default_params
-from jaxrecon.simulator.escapes import Escaping, controls, manoeuvres, nothing_done
+from jaxrecon.simulator.escapes import controls, nothing_done
 from jaxrecon.simulator.judging import generate, judge, tally
 from jaxrecon.traffic.behaviours import BEHAVIOURS, NAMES
 from jaxrecon.traffic.checks import CHECKS
@@ -32,7 +32,6 @@ def test_sound_cases_can_be_driven_out_of(judged):
     assert {"hard_brake", "stopped_ahead", "crossing"} <= names
     simulator = dataclasses.replace(casting.simulator, challenges=casting.challenges(drawn.start, plan, told.detour))
     count = len(NAMES)
-    way = jax.tree.map(lambda leaf: leaf[told.manoeuvre], manoeuvres())
 
     @jax.jit
     def ends(simulator, escaping):
@@ -46,7 +45,7 @@ def test_sound_cases_can_be_driven_out_of(judged):
 
         return jnp.any(jax.lax.scan(step, (state, escaping), None, simulator.clip_steps)[1], axis=0)
 
-    assert not ends(simulator, Escaping(told.reaction, way, jnp.zeros(count)))[sound].any()
+    assert not ends(simulator, told.escaping)[sound].any()
     hit = np.asarray(ends(simulator, nothing_done(count)))
     np.testing.assert_array_equal(hit & sound, np.asarray(told.hits) & sound)
     assert {NAMES[i] for i in np.flatnonzero(hit)} >= {"hard_brake", "stopped_ahead"}

@@ -189,6 +189,10 @@ def test_what_was_never_recorded_is_not_shown(log, world, few):
 def test_errors_name_what_is_wrong(log, world, few):
     with pytest.raises(CousinError, match=r"the world holds .*'straight'.*; expected that of log other alone"):
         generate(dataclasses.replace(log, name="other"), world, jax.random.key(0), few)
+    with pytest.raises(
+        CousinError, match=r"would last 11 frames of 0.10 s, of 90; it needs at least \d+: take a longer"
+    ):
+        generate(log, world, jax.random.key(0), dataclasses.replace(few, seconds=1.0))
     nothing = dataclasses.replace(few, limits=CheckLimits(tracking=0.0), rounds=1)
     with pytest.raises(CousinError, match=r"no cousin of log straight passed all checks.*trackable"):
         generate(log, world, jax.random.key(0), nothing, progress=False)

@@ -70,6 +70,14 @@ def test_a_drive_goes_on_along_its_lane_to_the_centre(log):
     assert (np.abs(np.diff(rest[:, 1])) < 0.1).all()
 
 
+@pytest.mark.parametrize("last", [256.0, 257.9, 259.5])
+def test_at_the_end_of_the_map_it_goes_straight_on(log, last):
+    points = np.stack([np.arange(last - 30, last + 0.1), np.full(31, 0.5)], axis=-1)
+    rest = prolonged(log.road_map, points, 0.0, 30.0)
+    assert len(rest) == 30 and (np.diff(rest[:, 0], prepend=points[-1, 0]) > 0.9).all()
+    assert (np.abs(rest[:, 1]) < 0.51).all()
+
+
 def test_without_a_map_it_goes_straight_on_and_nothing_branches_off():
     points = np.stack([np.arange(0.0, 40.0), np.arange(0.0, 40.0)], axis=-1)
     rest = prolonged(None, points, np.pi / 4, 30.0)

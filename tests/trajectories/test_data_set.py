@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ from jaxrecon.trajectories import (
     show,
     write_cousins,
 )
-from jaxrecon.trajectories.showing import FARTHEST, labelled_steps, returning
+from jaxrecon.trajectories.showing import FARTHEST, cousin_world, labelled_steps, returning
 
 STRIDE = 5
 SOURCE = Source("straight", "a" * 64, {"seed": 0, "stride": STRIDE})
@@ -208,6 +209,40 @@ def test_damage_and_another_shard_are_found(tmp_path, some, indices, rows):
         read_cousins(folder)
 
 
+def test_a_shard_that_was_drawn_again_is_known_to_the_index(tmp_path, some, indices, rows):
+    folder = tmp_path / SOURCE.name
+    first = write_cousins(folder, SOURCE, some, lambda number: rows(indices[number]), 3, progress=False)
+    shutil.rmtree(folder / "shard-00000")
+
+    def otherwise(number: int):
+        drawn = rows(indices[number])
+        return {**drawn, "frames": 255 - drawn["frames"]}
+
+    again = write_cousins(folder, SOURCE, some, otherwise, 3, progress=False)
+    data = read_cousins(folder)
+    assert again != first and data.content == again
+    frames = data.demonstrations.observation.frames
+    per = len(labelled_steps(some.steps, 0.1, STRIDE))
+    for number in (0, 3):
+        drawn = rows(indices[number])["frames"]
+        np.testing.assert_array_equal(frames[number * per : (number + 1) * per], 255 - drawn if number < 3 else drawn)
+
+
+def test_a_cousins_world_has_the_lights_and_starts_of_its_own_steps(made, indices, world, log):
+    index = max(indices, key=lambda one: int(made.cousins.frame[one, 0]))
+    one = jax.tree.map(np.asarray, made.cousins.take(index))
+    begins, steps = int(one.frame[0]), made.cousins.steps
+    assert begins > 0
+    driven = cousin_world(world, log.ego, made.cousins, index)
+    red, told = np.asarray(world.roads.stop)[0], np.asarray(driven.roads.stop)[0]
+    np.testing.assert_array_equal(told[:steps], red[one.frame])
+    assert red.any() and (told[:steps] != red[:steps]).any()
+    allowed = np.asarray(driven.start_allowed)
+    # It hits nobody, or it would have been rejected; and there are no starts after its end.
+    assert allowed.shape[1] == int(driven.frames[0]) > steps
+    assert allowed[0, :steps].all() and not allowed[0, steps:].any()
+
+
 def test_an_improved_scene_makes_it_stale(written, some, indices, rows):
     better = dataclasses.replace(SOURCE, scene="b" * 64)
     with pytest.raises(StaleCousinsError, match=f"content {'b' * 12}.*content {'a' * 12}: the data set is stale"):
@@ -217,6 +252,8 @@ def test_an_improved_scene_makes_it_stale(written, some, indices, rows):
     other = dataclasses.replace(SOURCE, configuration={"seed": 1, "stride": STRIDE})
     with pytest.raises(CousinDataError, match=r"expected configuration .*'seed': 1"):
         write_cousins(written, other, some, lambda number: rows(indices[number]), 3, progress=False)
+    with pytest.raises(CousinDataError, match="expected per_shard 2, received per_shard 3"):
+        write_cousins(written, SOURCE, some, lambda number: rows(indices[number]), 2, progress=False)
     with pytest.raises(CousinDataError, match="expected the same cousins as now"):
         write_cousins(written, SOURCE, some.take(slice(1, None)), lambda number: rows(0), 3, progress=False)
 
