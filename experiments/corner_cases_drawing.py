@@ -56,7 +56,7 @@ def film(
         mode = "reactive" if np.asarray(rows.plan.reactive)[row, 0] else "perturb"
         scene = int(np.asarray(rows.start.scene)[row])
         ground = ground_in(logs[scene], simulator.world, scene)
-        clips.append(viz.freeze(_shots(f"{name} ({mode}): {driver}", told, row, ground), PAUSE))
+        clips.append(viz.freeze(_shots(f"{name} ({mode}): {driver}", told, row, ground, simulator.world.dt), PAUSE))
     return clips
 
 
@@ -95,7 +95,7 @@ def _played(simulator: Simulator, escaping: Escaping, start: Any, params: Simula
     return jax.lax.scan(step, (state, escaping), None, simulator.clip_steps)[1]
 
 
-def _shots(title: str, told: dict[str, np.ndarray], row: int, ground: viz.Ground) -> list[np.ndarray]:
+def _shots(title: str, told: dict[str, np.ndarray], row: int, ground: viz.Ground, dt: float) -> list[np.ndarray]:
     view = viz.BirdsEyeConfig(width=ABOVE, height=ABOVE, metres=56.0)
     shots = []
     trail = told["ego"][:, row, :2].astype(float)
@@ -108,7 +108,7 @@ def _shots(title: str, told: dict[str, np.ndarray], row: int, ground: viz.Ground
             threats=told["threats"][step, row][told["active"][step, row]].astype(float),
         )
         doing = ", reacts" if told["reacts"][step, row] else ""
-        caption = f"{title}{doing}   {0.1 * (step + 1):.1f} s   {3.6 * told['speed'][step, row]:.0f} km/h"
+        caption = f"{title}{doing}   {dt * (step + 1):.1f} s   {3.6 * told['speed'][step, row]:.0f} km/h"
         above = viz.draw_birds_eye(view, ground, moment)
         shots.append(viz.compose_frame(told["frames"][step, row], above, moment.events, caption, VIEW_WIDTH))
     return shots

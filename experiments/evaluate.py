@@ -141,9 +141,10 @@ def main(config: Evaluate) -> dict[str, Any]:
     for name, chosen in sets.items():
         _freeze(_set_path(config, name), chosen)
     alone: dict[tuple[str, str], Scores] = {}
-    rows, pooled, videos = [], {}, run.folder / "videos"
+    rows, pooled, videos, scored = [], {}, run.folder / "videos", []
     for group in groups:
         entrants = [*reference_drivers(group), *policies]
+        scored += [f"{_stage_name(group, entrant)}-" for entrant in entrants]
         for entrant in entrants:
             alone[group.world_name, entrant.label] = _scored(config, run, group, entrant, sets, params)
         for name in dict.fromkeys(entrant.name for entrant in entrants):
@@ -161,7 +162,8 @@ def main(config: Evaluate) -> dict[str, Any]:
     }
     board = as_json(told)
     write_text(run.folder / "scoreboard.json", json.dumps(board, indent=1, allow_nan=False) + "\n")
-    pictures = [path for path in sorted(videos.glob("*.png")) if _current(path, groups, policies)]
+    # A folder may hold pictures of policies that an earlier call scored too.
+    pictures = [path for path in sorted(videos.glob("*.png")) if path.name.startswith(tuple(scored))]
     write_pages(board, rows, pictures, run.folder)
     print(f"scoreboard: {run.folder / 'scoreboard.html'}")
     return board
@@ -272,12 +274,6 @@ def _publish(stage: pathlib.Path, videos: pathlib.Path, name: str) -> None:
         if not target.exists():
             with replacing(target) as temporary:
                 shutil.copyfile(film, temporary)
-
-
-def _current(path: pathlib.Path, groups: list[Group], policies: list[Entrant]) -> bool:
-    """Whether a picture is of a driver of this call, not of a policy that an earlier one scored too."""
-    entrants = [(group, entrant) for group in groups for entrant in [*reference_drivers(group), *policies]]
-    return any(path.name.startswith(f"{_stage_name(group, entrant)}-") for group, entrant in entrants)
 
 
 def _key(config: Evaluate, number: int) -> jax.Array:

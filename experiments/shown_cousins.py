@@ -66,10 +66,11 @@ def show_cousins(
             raise RunError(f"--cousins {folder}: {name} is kept for validation; take those of other drives")
         if name in content:
             raise RunError(f"--cousins {folder}: those of {name} were named before; name each once")
+        stored = read_cousins(folder, worlds.content.get(name))
+        _require_fitting(folder, stored, size, history)
+        content[name] = stored.content
         for kind in kinds:
-            data = read_cousins(folder, worlds.content.get(name), kind)
-            _require_fitting(folder, data, size, history)
-            content[name] = data.content
+            data = stored.labelled(kind)
             if not data.demonstrations.valid.any():
                 raise RunError(f"--cousins {folder}: no row has labels of the kind {kind!r}; choose others by --labels")
             shown.append(_prepared(data, history, blind))

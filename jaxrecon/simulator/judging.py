@@ -1,8 +1,11 @@
 """Corner cases judged: driven by the simulator's own rules and checked; in place of the unsound others are drawn."""
 
 import dataclasses
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import flax.struct
 import jax
@@ -33,6 +36,8 @@ from jaxrecon.traffic.behaviours import BEHAVIOURS
 from jaxrecon.traffic.cast import actors_at
 
 UNSEEN = 1 << 20  # step of the clip at which a threat is seen that never is
+T = TypeVar("T")
+Rows = tuple[tuple[float, float, float], ...]  # manoeuvres, see ``escapes.MANOEUVRES``
 
 
 @flax.struct.dataclass
@@ -171,7 +176,7 @@ def search(
     route: Array,
     speed: Array,
     params: SimulatorParams,
-    rows: tuple[tuple[float, float, float], ...],
+    rows: Rows,
 ) -> tuple[Int[Array, " case"], Bool[Array, " case"], Float[Array, "case 3"]]:
     """Which manoeuvre of some gets each case's ego out, whether any does, and its detour."""
     many, count = len(rows), reaction.shape[0]
@@ -212,7 +217,14 @@ def judge(casting: Casting, drawn: Draw, plan: Plan, params: SimulatorParams, to
         together: cases whose manoeuvres are driven side by side, which bounds the memory.
     """
     start, count = drawn.start, drawn.reactive.shape[0]
-    first = ride(casting, start, plan, jnp.zeros((count, 3)), nothing_done(count), params, quick=True)
+    size = -(-count // _workers())
+
+    def as_recorded(chosen: np.ndarray) -> _Ride:
+        here = jax.tree.map(lambda leaf: leaf[chosen], (start, plan))
+        return ride(casting, *here, jnp.zeros((size, 3)), nothing_done(size), params, quick=True)
+
+    rides = _side_by_side(as_recorded, _chunks(np.arange(count), size))
+    first = jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:count], *rides)
     sight = np.asarray(first.sight)
     reaction = np.where(sight < UNSEEN, sight + round(REACTION / casting.simulator.world.dt), UNSEEN).astype(np.int32)
     passed = np.asarray(first.checks)
@@ -220,25 +232,44 @@ def judge(casting: Casting, drawn: Draw, plan: Plan, params: SimulatorParams, to
     avoidable = np.zeros(count, bool)
     for offset, some in ((0, FIRST), (len(FIRST), FURTHER)):
         open_ones = np.flatnonzero(passed.all(axis=1) & (sight < UNSEEN) & ~avoidable)
-        size = max(1, together * len(FURTHER) // len(some))
-        for chosen in _chunks(open_ones, size):
-            here = jax.tree.map(lambda leaf, chosen=chosen: leaf[chosen], (start, plan, first.route, first.speed))
-            best, found, way = search(
-                casting, here[0], here[1], jnp.asarray(reaction[chosen]), here[2], here[3], params, some
+        chunks = _chunks(open_ones, max(1, together * len(FURTHER) // len(some)))
+
+        def searched(chosen: np.ndarray, some: Rows = some) -> tuple[np.ndarray, ...]:
+            here = jax.tree.map(
+                lambda leaf: leaf[chosen], (start, plan, jnp.asarray(reaction), first.route, first.speed)
             )
+            return jax.device_get(search(casting, *here, params, some))
+
+        for chosen, (best, found, way) in zip(chunks, _side_by_side(searched, chunks), strict=True):
             manoeuvre[chosen], avoidable[chosen], detour[chosen] = best + offset, found, way
-    for chosen in _chunks(np.flatnonzero(avoidable), max(1, count // 4)):
-        here = jax.tree.map(lambda leaf, chosen=chosen: leaf[chosen], (start, plan))
+
+    def again(chosen: np.ndarray) -> np.ndarray:
+        here = jax.tree.map(lambda leaf: leaf[chosen], (start, plan, jnp.asarray(detour)))
         escaping = escaping_by(jnp.asarray(reaction[chosen]), jnp.asarray(manoeuvre[chosen]))
-        again = ride(casting, *here, jnp.asarray(detour[chosen]), escaping, params)
+        rode = ride(casting, *here, escaping, params)
         # A way out on which an adversary itself does the impossible is none; one that then never begins is fine.
-        avoidable[chosen] = np.asarray(~again.ends & jnp.all(again.checks[:, 1:], axis=-1))
+        return np.asarray(~rode.ends & jnp.all(rode.checks[:, 1:], axis=-1))
+
+    chunks = _chunks(np.flatnonzero(avoidable), max(1, count // 4))
+    for chosen, found in zip(chunks, _side_by_side(again, chunks), strict=True):
+        avoidable[chosen] = found
     told = np.concatenate([passed, avoidable[:, None]], axis=1)
     detour = np.where(avoidable[:, None], detour, 0.0)
     return Judged(
         start, plan, jnp.asarray(detour), drawn.unit, jnp.asarray(told), first.hits, jnp.asarray(reaction),
         jnp.asarray(manoeuvre),
     )  # fmt: skip
+
+
+def _workers() -> int:
+    """Chunks worked at side by side: a CPU's cores, which programs of so small arrays do not fill."""
+    return os.cpu_count() or 1 if jax.default_backend() == "cpu" else 1
+
+
+def _side_by_side(work: Callable[[np.ndarray], T], chunks: list[np.ndarray]) -> list[T]:
+    """What each chunk gives, in order."""
+    with ThreadPoolExecutor(_workers()) as pool:
+        return list(pool.map(work, chunks))
 
 
 def _chunks(rows: np.ndarray, size: int) -> list[np.ndarray]:

@@ -80,6 +80,10 @@ class CousinData:
     source: Source
     content: str
 
+    def labelled(self, labels: Labels) -> "CousinData":
+        """The same rows with labels of a kind, see ``read_cousins``."""
+        return dataclasses.replace(self, demonstrations=_demonstrations(self.rows, labels))
+
 
 def scene_content(scene: Scene) -> str:
     """SHA-256 of a scene's arrays: any improvement of it changes this."""
