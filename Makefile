@@ -7,7 +7,7 @@ VENV ?= .venv
 JAX ?= cpu
 OUT ?= outputs/demo
 ARGS ?=
-WORKERS ?= 2
+WORKERS ?= 3
 # The first of these that runs and is new enough; a version manager's shim may exist and still fail.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { command -v $$p; break; }; done)
