@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxrecon.agents.drivers import SIDE_MARGIN, bend_speed, steer_for, surroundings_on_path
 from jaxrecon.agents.driving import Unseeing
 from jaxrecon.dynamics import travel
+from jaxrecon.geometry.transforms import in_frame
 from jaxrecon.simulator import Observation, Simulator, State
 from jaxrecon.simulator.shapes import EgoShape
 from jaxrecon.traffic.idm import FREE, IDM, IdmParams, Places, idm_acceleration, path_leader
@@ -103,8 +104,7 @@ class Oracle(Unseeing):
         shape = world.vehicle.at(state.scene)
         offsets, shares = (jnp.asarray(v.ravel()) for v in np.meshgrid(config.offsets, config.speeds, indexing="ij"))
         point, heading = path.point[:, 0], path.heading[:, 0]
-        away = state.vehicle.position - point
-        aside = away[:, 1] * jnp.cos(heading) - away[:, 0] * jnp.sin(heading)
+        _, aside = in_frame(state.vehicle.position - point, heading)
         desired = jnp.minimum(self.desired[state.scene], bend_speed(path))[:, None] * shares
         driven, first = _propose(places, actors, shape, speed, aside, desired, offsets, self.params, config)
         clear = _clear_seconds(simulator, state, places, actors, shape, driven, config)

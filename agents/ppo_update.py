@@ -151,7 +151,7 @@ def _gradient_steps(
     config: PPOConfig,
     params: PPOParams,
     imitation_params: ImitationParams,
-) -> tuple[TrainingState, dict[str, Float[Array, "step"]]]:
+) -> tuple[TrainingState, dict[str, Float[Array, " step"]]]:
     """All epochs over an update's samples; the figures are those of each gradient step."""
     transform, policy = _transformation(params), training.policy
     partition = optimise.partition(policy, config.frozen)

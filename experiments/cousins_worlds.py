@@ -101,9 +101,7 @@ def open_world(
     _refuse_held_out(pathlib.Path(source))
     log = read_log(source)
     if not log.mounts:
-        camera = CameraConfig()
-        mount = camera.mount()
-        log = dataclasses.replace(log, mounts=(mount,))
+        log = dataclasses.replace(log, mounts=(CameraConfig().mount(),))
     if log.cameras:
         raise RunError(f"--log {source}: a recording with images needs its scene: give --rebuilt, see reconstruct.py")
     return _assembled(log, size, splats, "assembled", seen)

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from jaxrecon.dynamics.anchors import aim
 from jaxrecon.dynamics.bicycle import DEFAULT_LIMITS, Length, VehicleLimits, VehicleState, step
-from jaxrecon.geometry.boxes import in_frame
+from jaxrecon.geometry.transforms import in_frame
 
 PREVIEW = 2  # frames ahead of which a place is aimed at
 
@@ -19,7 +19,7 @@ def recover(
     limits: VehicleLimits = DEFAULT_LIMITS,
     preview: int = PREVIEW,
     least: float = -jnp.inf,
-) -> tuple[Float[Array, "action *b"], Float[Array, "action *b"], VehicleState]:
+) -> tuple[Float[Array, " action *b"], Float[Array, " action *b"], VehicleState]:
     """Accelerations and steering angles whose replay stays on recorded positions.
 
     ``inverse`` is exact for drives of a bicycle and lets the noise of any other swing up: each error of a speed comes

@@ -4,6 +4,8 @@ import flax.struct
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jaxrecon.geometry.transforms import in_frame
+
 
 @flax.struct.dataclass
 class Boxes:
@@ -78,18 +80,6 @@ def point_distance(boxes: Boxes, points: Float[Array, "*b 2"]) -> Float[Array, "
     ahead, left = in_frame(points - boxes.centre, boxes.heading)
     outside = jnp.stack([jnp.abs(ahead) - 0.5 * boxes.length, jnp.abs(left) - 0.5 * boxes.width], axis=-1)
     return jnp.linalg.norm(jnp.maximum(outside, 0.0), axis=-1)
-
-
-def in_frame(
-    offset: Float[Array, "*#b 2"], heading: Float[Array, "*#b"]
-) -> tuple[Float[Array, "*c"], Float[Array, "*c"]]:
-    """A vector of the world as seen by who has a heading (radians): how far ahead, and how far to the left.
-
-    Batch dimensions broadcast.
-    """
-    cos, sin = jnp.cos(heading), jnp.sin(heading)
-    x, y = offset[..., 0], offset[..., 1]
-    return x * cos + y * sin, y * cos - x * sin
 
 
 def _expand(boxes: Boxes) -> Boxes:

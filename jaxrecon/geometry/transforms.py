@@ -67,6 +67,19 @@ def yaw_of(rotation: Float[Array, "*b 3 3"]) -> Float[Array, "*b"]:
     return xp.arctan2(rotation[..., 1, 0], rotation[..., 0, 0])
 
 
+def in_frame(
+    vector: Float[Array, "*#b 2"], heading: Float[Array, "*#b"]
+) -> tuple[Float[Array, "*c"], Float[Array, "*c"]]:
+    """A vector of the world as seen by who has a heading (radians): how far ahead, and how far to the left.
+
+    Batch dimensions broadcast.
+    """
+    xp = vector.__array_namespace__()
+    cos, sin = xp.cos(heading), xp.sin(heading)
+    x, y = vector[..., 0], vector[..., 1]
+    return x * cos + y * sin, y * cos - x * sin
+
+
 def wrap_angle(angle: Float[Array, "*b"]) -> Float[Array, "*b"]:
     """The same angle in [-pi, pi)."""
     xp = angle.__array_namespace__()

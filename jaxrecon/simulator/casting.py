@@ -74,7 +74,7 @@ class Casting:
         Raises:
             ValueError: if there are none.
         """
-        return make_challenges(self.course, self.simulator.world, start, plan, detour, self.reacting)
+        return make_challenges(self.course, self.simulator.world.traffic, start, plan, detour, self.reacting)
 
 
 def casting_of(simulator: Simulator, reacting: bool = False) -> Casting:

@@ -15,6 +15,7 @@ from jaxrecon.traffic.adversary import OUT_OF_ROOM, Acting, Ego, Plan, advance, 
 from jaxrecon.traffic.cast import Cast, actors_at
 from jaxrecon.traffic.course import SPACING, Course, make_course
 from jaxrecon.traffic.reacting import as_recorded, follow
+from jaxrecon.traffic.replay import Replay
 
 HARMLESS = -1  # number of the case of a clip in which nothing happens
 
@@ -70,11 +71,6 @@ class Challenges:
             case=case,
         )
 
-    def step(self, world: World, state: State) -> Cast:
-        """The cast one step on; everyone sees what was there before the step."""
-        assert state.cast is not None
-        return cast_step(self.course, world, state, state.cast)
-
     def check(
         self, scene: Int[np.ndarray, " env"], frame: Int[np.ndarray, " env"], case: Int[np.ndarray, " env"]
     ) -> None:
@@ -99,13 +95,13 @@ class Challenges:
 
 
 def make_challenges(
-    course: Course, world: World, start: Start, plan: Plan, detour: Float[Array, "case 3"], reacting: bool = False
+    course: Course, traffic: Replay, start: Start, plan: Plan, detour: Float[Array, "case 3"], reacting: bool = False
 ) -> Challenges:
     """A bank of corner cases; how each begins is found once, here, and not whenever one is played.
 
     Args:
         course: see ``Challenges``, as for the other arguments.
-        world: of the course, whose traffic the adversaries belong to.
+        traffic: of the same scenes, to which the adversaries belong.
         start: of each case.
         plan: of each case.
         detour: of each case.
@@ -119,14 +115,14 @@ def make_challenges(
             "a bank of challenges got no cases; expected at least one: draw more, or leave Simulator.challenges None"
         )
     scene, frame = jnp.asarray(start.scene, jnp.int32), jnp.asarray(start.frame, jnp.int32)
-    return Challenges(course, start, plan, detour, _begun(course, world.traffic, scene, frame, plan), reacting)
+    return Challenges(course, start, plan, detour, _begun(course, traffic, scene, frame, plan), reacting)
 
 
 _begun = jax.jit(begin)
 
 
 def cast_step(course: Course, world: World, state: State, cast: Cast) -> Cast:
-    """A cast one step on from a state."""
+    """A cast one step on; everyone sees what was there before the step."""
     scene, traffic = state.scene, world.traffic
     frame = jnp.minimum(state.start_frame + state.elapsed, world.frames[scene] - 1)
     shape = world.vehicle.at(scene)

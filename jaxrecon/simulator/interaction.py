@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxrecon.dynamics import VehicleState, yaw_rate
 from jaxrecon.geometry.boxes import corners
+from jaxrecon.geometry.transforms import in_frame
 from jaxrecon.metrics.comfort import Motion
 from jaxrecon.metrics.surroundings import STANDING
 from jaxrecon.scene.roads import StopLines
@@ -58,22 +59,20 @@ def relative(state: VehicleState, actors: Actors, shape: EgoShape) -> Relative:
         actors: in the world.
         shape: of the ego.
     """
-    cos, sin = jnp.cos(state.yaw)[..., None], jnp.sin(state.yaw)[..., None]
-    boxes = actors.boxes
-    x = boxes.centre[..., 0] - state.position[..., 0][..., None]
-    y = boxes.centre[..., 1] - state.position[..., 1][..., None]
-    fast, slow = actors.velocity[..., 0], actors.velocity[..., 1]
-    turn = boxes.heading - state.yaw[..., None]
+    boxes, yaw = actors.boxes, state.yaw[..., None]
+    ahead, left = in_frame(boxes.centre - state.position[..., None, :], yaw)
+    ahead_rate, left_rate = in_frame(actors.velocity, yaw)
+    turn = boxes.heading - yaw
     return Relative(
-        ahead=x * cos + y * sin - shape.centre_ahead[..., None],
-        left=y * cos - x * sin,
+        ahead=ahead - shape.centre_ahead[..., None],
+        left=left,
         cos=jnp.cos(turn),
         sin=jnp.sin(turn),
-        ahead_rate=fast * cos + slow * sin - state.speed[..., None],
-        left_rate=slow * cos - fast * sin,
-        half_length=jnp.broadcast_to(0.5 * boxes.length, x.shape),
-        half_width=jnp.broadcast_to(0.5 * boxes.width, x.shape),
-        speed=jnp.sqrt(jnp.maximum(fast * fast + slow * slow, 1e-12)),
+        ahead_rate=ahead_rate - state.speed[..., None],
+        left_rate=left_rate,
+        half_length=jnp.broadcast_to(0.5 * boxes.length, left.shape),
+        half_width=jnp.broadcast_to(0.5 * boxes.width, left.shape),
+        speed=jnp.sqrt(jnp.maximum(jnp.sum(actors.velocity * actors.velocity, axis=-1), 1e-12)),
         valid=actors.valid,
     )
 

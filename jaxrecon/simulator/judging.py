@@ -214,7 +214,7 @@ def judge(casting: Casting, drawn: Draw, plan: Plan, params: SimulatorParams, to
         drawn: what was drawn.
         plan: who does it.
         params: thresholds.
-        together: cases whose manoeuvres are driven side by side, which bounds the memory.
+        together: cases whose manoeuvres are driven side by side, on each core of a CPU, which bounds the memory.
     """
     start, count = drawn.start, drawn.reactive.shape[0]
     size = -(-count // _workers())

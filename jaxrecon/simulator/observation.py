@@ -5,8 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.dynamics import VehicleState, yaw_rate
-from jaxrecon.geometry.boxes import in_frame
-from jaxrecon.geometry.transforms import compose
+from jaxrecon.geometry.transforms import compose, in_frame
 from jaxrecon.render import Cameras
 from jaxrecon.simulator.cameras import Drawing
 from jaxrecon.simulator.route_target import route_target

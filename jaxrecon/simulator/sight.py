@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxrecon.geometry.boxes import in_frame
+from jaxrecon.geometry.transforms import in_frame
 from jaxrecon.simulator.state import Moment
 from jaxrecon.simulator.world import World
 from jaxrecon.traffic.replay import Actors

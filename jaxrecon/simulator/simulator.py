@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, Shaped
 
 from jaxrecon.dynamics import step
 from jaxrecon.simulator.actions import decode
-from jaxrecon.simulator.challenges import HARMLESS, Challenges
+from jaxrecon.simulator.challenges import HARMLESS, Challenges, cast_step
 from jaxrecon.simulator.config import SimulatorConfig
 from jaxrecon.simulator.moments import events_of, moment_at, recorded_moment
 from jaxrecon.simulator.observation import observe
@@ -266,13 +266,16 @@ class Simulator:
         Raises:
             ValueError: if only one of the simulator and the state has challenges.
         """
-        if (self.challenges is None) != (state.cast is None):
-            have = ("no challenges", "a cast") if self.challenges is None else ("challenges", "no cast")
+        challenges, cast = self.challenges, state.cast
+        if challenges is None and cast is None:
+            return None
+        if challenges is None or cast is None:
+            have = ("no challenges", "a cast") if challenges is None else ("challenges", "no cast")
             raise ValueError(
                 f"the simulator has {have[0]} and the state {have[1]}; step a state with the simulator that reset it, "
                 "or with one that has the same challenges"
             )
-        return None if self.challenges is None else self.challenges.step(self.world, state)
+        return cast_step(challenges.course, self.world, state, cast)
 
     def moment(self, state: State) -> Moment:
         """Where the environments are, and who is there beside the log."""

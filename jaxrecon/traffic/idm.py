@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.dynamics import travel
-from jaxrecon.geometry.boxes import Boxes, in_frame
+from jaxrecon.geometry.boxes import Boxes
+from jaxrecon.geometry.transforms import in_frame
 
 FREE = 1e6  # metres: the gap to a leader that is not there; finite, so that gradients are
 NARROWEST = 0.05  # metres: smaller gaps, overlaps too, count as this

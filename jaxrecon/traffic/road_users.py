@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrecon.geometry.boxes import in_frame
-from jaxrecon.geometry.transforms import wrap_angle
+from jaxrecon.geometry.transforms import in_frame, wrap_angle
 from jaxrecon.logs.driving_log import CATEGORIES, CYCLIST, PEDESTRIAN
 
 # Of a road user's length (of its own for walkers, who turn on the spot): between the axles, and from the rear axle to

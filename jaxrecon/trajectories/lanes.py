@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float
 
-from jaxrecon.geometry.transforms import wrap_angle
+from jaxrecon.geometry.transforms import in_frame, wrap_angle
 from jaxrecon.logs.driving_log import RoadMap
 
 JOINED = 2.0  # metres from a lane's centre within which a car is on it
@@ -105,8 +105,7 @@ def _under(lanes: list[np.ndarray], point: np.ndarray, heading: float) -> Iterat
         vertex = min(int(np.argmin(away)), len(lane) - 2)
         along = lane[vertex + 1] - lane[vertex]
         direction = np.arctan2(along[1], along[0])
-        offset = point - lane[vertex]
-        left = float(offset[1] * np.cos(direction) - offset[0] * np.sin(direction))
+        left = float(in_frame(point - lane[vertex], direction)[1])
         if abs(left) < JOINED and away.min() < 2 * JOINED and abs(wrap_angle(direction - heading)) < ALIGNED:
             yield number, vertex, left
 
