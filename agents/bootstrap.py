@@ -114,7 +114,7 @@ def resampled_means(table: Table, key: PRNGKeyArray, resamples: int = RESAMPLES)
     return jax.lax.map(one, jax.random.split(key, resamples), batch_size=min(TOGETHER, resamples))
 
 
-def interval_of(mean: Float[Array, "*b"], samples: Float[Array, "resample *b"]) -> Interval:
+def interval_of(mean: Float[Array, "*b"], samples: Float[Array, " resample *b"]) -> Interval:
     """The central 95% of bootstrap samples, those that are not a number aside.
 
     Bounds are samples themselves, so that infinite ratios do no harm.

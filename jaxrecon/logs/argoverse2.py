@@ -143,7 +143,7 @@ def _poses(table: dict[str, np.ndarray], file: pathlib.Path) -> Float[np.ndarray
     return transforms.rigid(transforms.quaternion_to_matrix(quaternions), translation)
 
 
-def _ego_poses(file: pathlib.Path, moments: Int[np.ndarray, "frame"]) -> Float[np.ndarray, "frame 4 4"]:
+def _ego_poses(file: pathlib.Path, moments: Int[np.ndarray, " frame"]) -> Float[np.ndarray, "frame 4 4"]:
     """The pose of exactly each annotated moment."""
     table = read_table(file, {"timestamp_ns": WHOLE, **_POSE})
     poses = _poses(table, file)

@@ -85,7 +85,7 @@ class Track:
     category: str
     size: Float[np.ndarray, "3"]
     world_from_box: Float[np.ndarray, "frame 4 4"]
-    valid: Bool[np.ndarray, "frame"]
+    valid: Bool[np.ndarray, " frame"]
 
 
 LINE_KINDS = (
@@ -135,7 +135,7 @@ class TrafficLight:
 
     lane: int
     stop_point: Float[np.ndarray, "3"]
-    state: Int[np.ndarray, "frame"]
+    state: Int[np.ndarray, " frame"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +156,7 @@ class DrivingLog:
     """
 
     name: str
-    timestamps: Float[np.ndarray, "frame"]
+    timestamps: Float[np.ndarray, " frame"]
     world_from_ego: Float[np.ndarray, "frame 4 4"]
     cameras: tuple[CameraStream, ...] = ()
     lidar: tuple[np.ndarray, ...] = ()

@@ -47,9 +47,9 @@ class _Motion:
     category: str
     size: Float[np.ndarray, "3"]
     centre: Float[np.ndarray, "frame 3"]
-    heading: Float[np.ndarray, "frame"]
+    heading: Float[np.ndarray, " frame"]
     velocity: Float[np.ndarray, "frame 2"]
-    valid: Bool[np.ndarray, "frame"]
+    valid: Bool[np.ndarray, " frame"]
 
 
 def read_waymo(path: str | os.PathLike, *, frames: slice | None = None, heading_unit: str = "auto") -> DrivingLog:

@@ -39,12 +39,12 @@ def lies_between(fitted: Bool[np.ndarray, " frame"], apart: int) -> Bool[np.ndar
     return gap <= apart
 
 
-def in_time(weights: Float[Array, "frame frame"], values: Float[Array, "frame *k"]) -> Float[Array, "frame *k"]:
+def in_time(weights: Float[Array, "frame frame"], values: Float[Array, " frame *k"]) -> Float[Array, " frame *k"]:
     """Values of every frame, those that were not fitted by ``time_weights``."""
     return jnp.tensordot(jnp.asarray(weights), values, axes=1, precision=jax.lax.Precision.HIGHEST)
 
 
-def roughness(values: Float[Array, "frame *k"]) -> Float[Array, ""]:
+def roughness(values: Float[Array, " frame *k"]) -> Float[Array, ""]:
     """Mean square of what a straight line through each frame's neighbours leaves of it, summed over components."""
     if values.shape[0] < 3:
         return jnp.zeros(())

@@ -23,8 +23,8 @@ DISCS = 4  # along a box, which together cover it
 
 def kinematic(
     centre: Float[Array, "step *b 2"],
-    heading: Float[Array, "step *b"],
-    active: Bool[Array, "step *b"],
+    heading: Float[Array, " step *b"],
+    active: Bool[Array, " step *b"],
     limits: Limits,
     dt: float,
 ) -> Bool[Array, "*b"]:
@@ -126,7 +126,7 @@ def off_ground(
 
 
 def on_ground(
-    beyond: Float[Array, "step *b"], active: Bool[Array, "step *b"], walks: Bool[Array, "*b"]
+    beyond: Float[Array, " step *b"], active: Bool[Array, " step *b"], walks: Bool[Array, "*b"]
 ) -> Bool[Array, "*b"]:
     """Whether a motion keeps to where its kind may be: cars to the road, or no further off it than they were at first.
 
@@ -143,10 +143,10 @@ def on_ground(
 
 def continuous(
     centre: Float[Array, "step *b 2"],
-    heading: Float[Array, "step *b"],
-    speed: Float[Array, "step *b"],
-    active: Bool[Array, "step *b"],
-    logged: tuple[Float[Array, "step *b 2"], Float[Array, "step *b"], Float[Array, "step *b"]],
+    heading: Float[Array, " step *b"],
+    speed: Float[Array, " step *b"],
+    active: Bool[Array, " step *b"],
+    logged: tuple[Float[Array, " step *b 2"], Float[Array, " step *b"], Float[Array, " step *b"]],
     staged: Bool[Array, "*b"],
 ) -> Bool[Array, "*b"]:
     """Whether adversaries leave the log where it has them, as fast as it has them and looking the same way.
