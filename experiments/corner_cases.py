@@ -27,8 +27,8 @@ from jaxrecon.agents.driving import Clips, drive
 from jaxrecon.logs import LogError
 from jaxrecon.simulator import Simulator, SimulatorConfig, SimulatorParams, default_params
 from jaxrecon.simulator.casting import Casting, casting_of
-from jaxrecon.simulator.escapes import MANOEUVRES
-from jaxrecon.simulator.judging import Judged, Tally, generate
+from jaxrecon.simulator.escapes import MANOEUVRES, nothing_done
+from jaxrecon.simulator.judging import Judged, Tally, generate, ride
 from jaxrecon.simulator.verifying import avoided
 from jaxrecon.traffic.behaviours import BEHAVIOURS, NAMES
 from jaxrecon.traffic.checks import CHECKS
@@ -129,10 +129,15 @@ def rates_of(casting: Casting, cases: Judged, counted: Tally, number: int, param
         bank = casting.challenges(cases.start, cases.plan, cases.detour)
         simulator = dataclasses.replace(casting.simulator, challenges=bank)
         idm = IdmDriver(cruise_speeds(simulator.world))
+        alone = dataclasses.replace(cases.plan, valid=jnp.zeros_like(cases.plan.valid))
+        undisturbed = ride(
+            casting, cases.start, alone, jnp.zeros_like(cases.detour), nothing_done(kept), params, quick=True
+        )
         none = jnp.zeros(0, jnp.int32)
         clips = Clips(cases.start.frame, cases.start.perturbation, cases.start.scene, jnp.arange(kept))
         ridden = drive(simulator, idm, clips, jax.random.key(0), params, none)
         rates["non_reacting_collision_rate"] = float(np.mean(np.asarray(cases.hits)))
+        rates["collision_rate_without_adversaries"] = float(np.mean(np.asarray(undisturbed.hits)))
         rates["idm_collision_rate"] = float(np.asarray(ridden.rollout.events)[..., 0].any(axis=0).mean())
         rates["avoidable_share"] = float(np.asarray(avoided(casting, cases, params)).mean())
         rates["reactive_share"] = float(np.asarray(cases.plan.reactive)[:, 0].mean())
@@ -172,7 +177,8 @@ def _told(cases: Judged, names: tuple[str, ...]) -> list[dict[str, Any]]:
 
 def _line(name: str, rates: dict[str, Any]) -> str:
     hits, idm = rates.get("non_reacting_collision_rate"), rates.get("idm_collision_rate")
-    told = "" if hits is None else f"  recorded drive collides {hits:.2f}, IDM {idm:.2f}"
+    alone = rates.get("collision_rate_without_adversaries")
+    told = "" if hits is None else f"  recorded drive collides {hits:.2f} ({alone:.2f} without them), IDM {idm:.2f}"
     return f"{name:<20} {rates['sound']} of {rates['drawn']} sound ({rates['acceptance']:.3f}){told}"
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from jaxrecon.scene.assembled import AssembleConfig
 from jaxrecon.street import StreetConfig
 
 ACTORS = 32  # of the street without cameras: moving, parked and walking
@@ -16,7 +17,7 @@ class SimulatorScale:
         name: of the scale; it stands in each row that is not of the full one.
         street: of which every scene of the camera rows is one, by seed.
         scenes: in the camera rows.
-        slots: for splats of a scene, before its levels are built; nearly all are used.
+        assembly: of a scene, before its levels are built.
         least_splats: that a scene must have.
         size: of a camera's image, pixels.
         environments: in the camera rows.
@@ -34,7 +35,7 @@ class SimulatorScale:
     name: str
     street: StreetConfig
     scenes: int
-    slots: int
+    assembly: AssembleConfig
     least_splats: int
     size: tuple[int, int]
     environments: int
@@ -54,7 +55,7 @@ SCALES = {
         name="full",
         street=dataclasses.replace(BUSY, layout="random"),
         scenes=16,
-        slots=245_000,
+        assembly=AssembleConfig(capacity=245_000, spacing=0.18),
         least_splats=200_000,
         size=(96, 64),
         environments=1024,
@@ -71,7 +72,7 @@ SCALES = {
         name="tiny",
         street=StreetConfig(layout="curve", length=120.0, seconds=3.0, moving=3, parked=2, pedestrians=1),
         scenes=2,
-        slots=12_000,
+        assembly=AssembleConfig(capacity=12_000),
         least_splats=8_000,
         size=(24, 16),
         environments=4,

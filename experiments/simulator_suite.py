@@ -22,6 +22,7 @@ from street_worlds import (
     RIGHT,
     StreetWorld,
     exact_cameras_of,
+    fewest_splats,
     make_streets,
     moving_actors,
     policy_cameras_of,
@@ -113,7 +114,8 @@ class SimulatorBench(Suite):
 
         def make() -> tuple[list[StreetWorld], float]:
             begin, scale = time.perf_counter(), self.scale
-            streets = make_streets([scale.street] * scale.scenes, scale.size, (AHEAD, LEFT, RIGHT), scale.slots)
+            streets = make_streets([scale.street] * scale.scenes, scale.size, (AHEAD, LEFT, RIGHT), scale.assembly)
+            fewest_splats(streets, scale.least_splats)  # before anything is timed in them
             return streets, time.perf_counter() - begin
 
         return self._once("streets", make)
@@ -167,12 +169,9 @@ class SimulatorBench(Suite):
         return judge(simulator.world, exact, state)
 
     def _scene_notes(self, streets: list[StreetWorld]) -> dict[str, Any]:
-        splats = min(int(one.made.scene.gaussians.valid.sum()) for one in streets)
-        if splats < self.scale.least_splats:
-            raise BenchmarkError(f"a scene has {splats} splats; expected at least {self.scale.least_splats}")
         return {
             "scenes": len(streets),
-            "least_splats_of_a_scene": splats,
+            "least_splats_of_a_scene": fewest_splats(streets, self.scale.least_splats),
             "least_moving_actors_of_a_scene": min(moving_actors(one.log) for one in streets),
         }
 

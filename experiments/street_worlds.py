@@ -1,12 +1,15 @@
 """Worlds of procedural streets without recording or fitting anything: a log of map and traffic, assembled to splats."""
 
+import contextlib
 import dataclasses
+import multiprocessing
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 import numpy as np
+from benchmark_rows import BenchmarkError
 
 from jaxrecon import street
 from jaxrecon.logs import CameraMount, DrivingLog
@@ -28,6 +31,7 @@ from jaxrecon.simulator import (
 from jaxrecon.street import CameraConfig, StreetConfig
 
 AHEAD, LEFT, RIGHT, BEHIND = 0.0, 60.0, -60.0, 180.0  # degrees to the left
+PROCESSES_FROM = 4  # streets at once for which starting processes is worth while
 MOVING = (5, 3, 2, 4)  # moving cars of one street after another
 
 
@@ -59,22 +63,41 @@ class StreetWorld:
 
 
 def make_street(
-    config: StreetConfig, seed: int, size: tuple[int, int], yaws_deg: tuple[float, ...], splats: int
+    config: StreetConfig, seed: int, size: tuple[int, int], yaws_deg: tuple[float, ...], assembly: AssembleConfig
 ) -> StreetWorld:
-    """A street of at most so many splats."""
+    """A street made of splats as configured."""
     log = street_log(config, seed, size, yaws_deg)
-    made = assemble(log, AssembleConfig(capacity=splats))
+    made = assemble(log, assembly)
     return StreetWorld(log, made, build_levels(made.scene))
 
 
 def make_streets(
-    configs: Sequence[StreetConfig], size: tuple[int, int], yaws_deg: tuple[float, ...], splats: int
+    configs: Sequence[StreetConfig], size: tuple[int, int], yaws_deg: tuple[float, ...], assembly: AssembleConfig
 ) -> list[StreetWorld]:
-    """A street of each configuration, by its number for a seed, side by side."""
-    make = partial(make_street, size=size, yaws_deg=yaws_deg, splats=splats)
-    first = make(configs[0], 0)  # compiles what the others use
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return [first, *pool.map(make, configs[1:], range(1, len(configs)))]
+    """A street of each configuration, by its number for a seed, side by side.
+
+    Several are made by processes of their own on the host's cores: most of the work is NumPy's and holds one core each.
+    """
+    make = partial(make_street, size=size, yaws_deg=yaws_deg, assembly=assembly)
+    workers = min(len(configs), os.cpu_count() or 1)
+    if workers < PROCESSES_FROM:
+        return list(map(make, configs, range(len(configs))))
+    with cpu_alone(), ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        return list(pool.map(make, configs, range(len(configs))))
+
+
+@contextlib.contextmanager
+def cpu_alone() -> Iterator[None]:
+    """Processes that start meanwhile leave an accelerator to this one."""
+    before = os.environ.get("JAX_PLATFORMS")
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["JAX_PLATFORMS"]
+        else:
+            os.environ["JAX_PLATFORMS"] = before
 
 
 def busy_street(config: StreetConfig, seed: int, moving: Sequence[int] = MOVING) -> StreetConfig:
@@ -146,6 +169,21 @@ def road_points(log: DrivingLog) -> int:
     """Vertices of the map's road edges."""
     assert log.road_map is not None
     return int(np.sum([len(edge) for edge in log.road_map.road_edges]))
+
+
+def fewest_splats(streets: Sequence[StreetWorld], least: int) -> int:
+    """Splats of the street that has fewest.
+
+    Raises:
+        BenchmarkError: they are fewer than asked for.
+    """
+    counts = [int(one.made.scene.gaussians.valid.sum()) for one in streets]
+    if min(counts) < least:
+        number = int(np.argmin(counts))
+        raise BenchmarkError(
+            f"street {number} has {counts[number]} splats; expected at least {least}: make it of finer ones"
+        )
+    return min(counts)
 
 
 def moving_actors(log: DrivingLog, metres: float = 2.0) -> int:

@@ -18,6 +18,7 @@ from simulator_rollouts import Rolled, time_rollout
 from street_worlds import AHEAD, BEHIND, busy_street, make_streets, policy_cameras_of, with_cameras, world_of
 from traffic_specs import TrafficScale
 
+from jaxrecon.scene.assembled import AssembleConfig
 from jaxrecon.simulator import ALL_TERMS, Simulator, SimulatorConfig, World, default_params, reward_weights
 from jaxrecon.simulator.casting import Casting, casting_of
 from jaxrecon.simulator.judging import Judged, Tally, generate
@@ -54,7 +55,8 @@ class TrafficBench(Suite):
 
         def make() -> World:
             configs = [busy_street(self.scale.street, seed, self.scale.moving) for seed in range(self.scale.scenes)]
-            streets = make_streets(configs, self.scale.size, (AHEAD, BEHIND), self.amounts.splats)
+            assembly = AssembleConfig(capacity=self.amounts.splats)
+            streets = make_streets(configs, self.scale.size, (AHEAD, BEHIND), assembly)
             return world_of(streets, policy_cameras_of(streets))
 
         return self._once("world", make)

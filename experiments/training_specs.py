@@ -6,6 +6,7 @@ from simulator_specs import BUSY
 from training_presets import LATERAL_REWARDS, LONGITUDINAL_REWARDS, SHIPPED_PPO
 
 from jaxrecon.agents import PPOConfig
+from jaxrecon.scene.assembled import AssembleConfig
 from jaxrecon.street import StreetConfig
 
 
@@ -17,7 +18,7 @@ class TrainingScale:
         name: of the scale; it stands in each row that is not of the full one.
         street: of which every scene is one, by seed.
         scenes: to train in.
-        slots: for splats of a scene, before its levels are built; nearly all are used.
+        assembly: of a scene, before its levels are built.
         least_splats: that a scene must have.
         least_moving: actors that must move in a scene.
         size: of a camera's image, pixels.
@@ -32,7 +33,7 @@ class TrainingScale:
     name: str
     street: StreetConfig
     scenes: int
-    slots: int
+    assembly: AssembleConfig
     least_splats: int
     least_moving: int
     size: tuple[int, int]
@@ -49,7 +50,7 @@ SCALES = {
         name="full",
         street=dataclasses.replace(BUSY, layout="random"),
         scenes=16,
-        slots=245_000,
+        assembly=AssembleConfig(capacity=245_000, spacing=0.18),
         least_splats=200_000,
         least_moving=16,
         size=(96, 64),
@@ -63,7 +64,7 @@ SCALES = {
         name="tiny",
         street=StreetConfig(layout="curve", length=120.0, seconds=3.0, moving=3, parked=2, pedestrians=1),
         scenes=2,
-        slots=12_000,
+        assembly=AssembleConfig(capacity=12_000),
         least_splats=8_000,
         least_moving=1,
         size=(16, 12),

@@ -19,6 +19,7 @@ from street_worlds import (
     LEFT,
     RIGHT,
     StreetWorld,
+    fewest_splats,
     make_streets,
     moving_actors,
     policy_cameras_of,
@@ -71,7 +72,12 @@ class TrainingBench(Suite):
     def _streets(self) -> list[StreetWorld]:
         scale = self.scale
         yaws = (AHEAD, LEFT, RIGHT)  # the scenes of the simulator's suite
-        make = partial(make_streets, [scale.street] * scale.scenes, scale.size, yaws, scale.slots)
+
+        def make() -> list[StreetWorld]:
+            streets = make_streets([scale.street] * scale.scenes, scale.size, yaws, scale.assembly)
+            _scene_notes(streets, scale)  # before anything is timed in them
+            return streets
+
         return self._once("streets", lambda: _staged("streets", make))
 
     def _simulator(self) -> Simulator:
@@ -101,20 +107,10 @@ class TrainingBench(Suite):
                 raise BenchmarkError(f"{timed.overflow:.2%} of an update's images lack splats")
             print(f"    {timed.overflow:.2%} of an update's images lack splats: once more with more room", flush=True)
             self._room = larger[0]
-        quality = {**self._scene_notes(), "room_for_pairs": self._room, **_described(shape, mflop, ppo), **timed.notes}
+        described = {"room_for_pairs": self._room, **_described(shape, mflop, ppo)}
+        quality = {**_scene_notes(self._streets(), scale), **described, **timed.notes}
         slow, middle, fast = (1e3 * ppo.environments * ppo.steps / spent for spent in timed.milliseconds)
         return make_row(name, middle, "env-steps/s", quality, low=slow, high=fast)
-
-    def _scene_notes(self) -> dict[str, Any]:
-        streets, scale = self._streets(), self.scale
-        splats = min(int(one.made.scene.gaussians.valid.sum()) for one in streets)
-        moving = min(moving_actors(one.log) for one in streets)
-        if splats < scale.least_splats or moving < scale.least_moving:
-            raise BenchmarkError(
-                f"a scene has {splats} splats, one {moving} moving actors; expected {scale.least_splats} and "
-                f"{scale.least_moving}"
-            )
-        return {"scenes": len(streets), "least_splats_of_a_scene": splats, "least_moving_actors_of_a_scene": moving}
 
     def _cold(self, name: str) -> Row:
         """Seconds from a loaded world to the end of the first update, in a fresh process without any cache."""
@@ -133,6 +129,19 @@ class TrainingBench(Suite):
             "size": f"{shape.width}x{shape.height}",
         }
         return make_row(name, seconds, "s", quality | found)
+
+
+def _scene_notes(streets: list[StreetWorld], scale: TrainingScale) -> dict[str, Any]:
+    """What is in the scenes.
+
+    Raises:
+        BenchmarkError: less than asked for.
+    """
+    splats = fewest_splats(streets, scale.least_splats)
+    moving = min(moving_actors(one.log) for one in streets)
+    if moving < scale.least_moving:
+        raise BenchmarkError(f"a scene has {moving} moving actors; expected at least {scale.least_moving}")
+    return {"scenes": len(streets), "least_splats_of_a_scene": splats, "least_moving_actors_of_a_scene": moving}
 
 
 @dataclasses.dataclass(frozen=True)

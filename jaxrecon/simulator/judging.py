@@ -353,7 +353,8 @@ def generate(
             rows = np.flatnonzero(np.asarray(judged.sound))
             one = tally(judged)
             total = one if total is None else total + one
-            kept.append(judged.rows(rows))
+            # Rows are taken on the host: on a device, every other number of them would be compiled anew.
+            kept.append(jax.device_get(judged).rows(rows))
             found += len(rows)
             bar.set_postfix(sound=f"{total.sound.sum() / total.drawn.sum():.3f}")
             bar.update(min(len(rows), count - bar.n))
@@ -364,5 +365,5 @@ def generate(
             f"{found} of {count} corner cases were found in {rounds} batches of {batch}; allow more rounds, other "
             "behaviours or more scenes"
         )
-    whole = jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:count], *kept)
+    whole = jax.tree.map(lambda *leaves: jnp.asarray(np.concatenate(leaves)[:count]), *kept)
     return whole, total

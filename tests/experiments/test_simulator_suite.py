@@ -1,19 +1,22 @@
 """The simulator's suite runs at a scale that shows no more than that; its examples run as they stand."""
 
 import json
+import os
 import pathlib
 import runpy
 import sys
+import types
 
 import jax
 import numpy as np
 import pytest
+import street_worlds
 from benchmark import Benchmark, main
-from benchmark_rows import read_rows
+from benchmark_rows import BenchmarkError, read_rows
 from simulator_rollouts import endure
 from simulator_specs import SCALES
 from simulator_suite import SimulatorBench
-from street_worlds import moving_actors, street_log
+from street_worlds import AHEAD, fewest_splats, make_streets, moving_actors, street_log
 
 from jaxrecon.simulator import ALL_TERMS, default_params, reward_weights
 
@@ -43,6 +46,39 @@ def test_rows_of_the_issue_are_there_and_skipped_on_a_cpu(capsys):
     assert list(bench.measurements) == ROWS
     assert bench.measurements["camera_1024x1x96x64"]() is None
     assert "[camera_1024x1x96x64] skipped: it is measured on a GPU" in capsys.readouterr().out
+
+
+def test_streets_of_too_few_splats_are_named():
+    streets = [_Street(300), _Street(200)]
+    assert fewest_splats(streets, 200) == 200
+    with pytest.raises(BenchmarkError, match="street 1 has 200 splats; expected at least 201"):
+        fewest_splats(streets, 201)
+
+
+class _Street:
+    """What of a street ``fewest_splats`` looks at."""
+
+    def __init__(self, splats: int):
+        gaussians = types.SimpleNamespace(valid=np.arange(400) < splats)
+        self.made = types.SimpleNamespace(scene=types.SimpleNamespace(gaussians=gaussians))
+
+
+@pytest.mark.torture
+def test_streets_made_by_processes_are_those_made_here(monkeypatch):
+    scale = SCALES["tiny"]
+    configs = [scale.street] * 2
+    here = make_streets(configs, scale.size, (AHEAD,), scale.assembly)
+    monkeypatch.setattr(street_worlds, "PROCESSES_FROM", 2)
+    monkeypatch.setattr(street_worlds.os, "cpu_count", lambda: 2)
+    before = dict(os.environ)
+    there = make_streets(configs, scale.size, (AHEAD,), scale.assembly)
+    assert dict(os.environ) == before
+    for one, other in zip(here, there, strict=True):
+        assert one.log.name == other.log.name
+        parts = [
+            (street.made.scene, street.made.obstacles, street.made.ground, street.levels) for street in (one, other)
+        ]
+        assert all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, parts), strict=True))
 
 
 @pytest.mark.torture

@@ -71,7 +71,7 @@ def test_what_nobody_can_avoid_is_unsound(judged):
     assert all(checks[name].all() for name in ("happens", "kinematic", "continuous", "on_ground"))
 
 
-def test_generation_returns_sound_cases_only(judged):
+def test_generation_returns_sound_cases_only_and_compiles_once(judged, caplog):
     casting = judged[0]
     weights = jnp.asarray([float(one.name in ("hard_brake", "stopped_ahead")) for one in BEHAVIOURS])
     found, counted = generate(
@@ -80,6 +80,14 @@ def test_generation_returns_sound_cases_only(judged):
     assert found.detour.shape == (6, 3) and bool(found.sound.all())
     assert counted.sound.sum() >= 6 and set(np.flatnonzero(counted.drawn)) <= set(np.flatnonzero(weights))
     assert float(found.unit.max()) <= 0.8
+    caplog.clear()
+    with jax.log_compiles():
+        for seed in (1, 2):
+            generate(
+                casting, jax.random.key(seed), weights, PARAMS, 6, batch=len(NAMES), together=8, adversaries=1,
+                progress=False,
+            )  # fmt: skip
+    assert not [one for one in caplog.messages if one.startswith("Compiling")]
     with pytest.raises(ValueError, match="0 of 5 corner cases were found in 1 batches of 12"):
         generate(
             casting, jax.random.key(0), jnp.asarray(np.eye(len(NAMES))[NAMES.index("tailgate")]), PARAMS, 5,
