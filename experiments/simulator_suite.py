@@ -22,11 +22,11 @@ from street_worlds import (
     RIGHT,
     StreetWorld,
     exact_cameras_of,
-    fewest_splats,
     make_streets,
     moving_actors,
     policy_cameras_of,
     road_points,
+    scene_notes,
     state_world,
     with_cameras,
     world_of,
@@ -109,14 +109,13 @@ class SimulatorBench(Suite):
         _, log = self._made["state world"]
         return self.peer.measure(log, self.scale.repeats)
 
-    def _streets(self) -> tuple[list[StreetWorld], float]:
-        """The scenes, and the seconds that making them took."""
+    def _streets(self) -> tuple[list[StreetWorld], dict[str, Any]]:
+        """The scenes, and what rows tell of them."""
 
-        def make() -> tuple[list[StreetWorld], float]:
+        def make() -> tuple[list[StreetWorld], dict[str, Any]]:
             begin, scale = time.perf_counter(), self.scale
             streets = make_streets([scale.street] * scale.scenes, scale.size, (AHEAD, LEFT, RIGHT), scale.assembly)
-            fewest_splats(streets, scale.least_splats)  # before anything is timed in them
-            return streets, time.perf_counter() - begin
+            return streets, scene_notes(streets, scale.least_splats) | {"build_seconds": time.perf_counter() - begin}
 
         return self._once("streets", make)
 
@@ -138,7 +137,7 @@ class SimulatorBench(Suite):
         return self._once(f"room for {cameras}", make)
 
     def _cameras(self, cameras: int, name: str) -> Row:
-        scale, (streets, seconds) = self.scale, self._streets()
+        scale, (_, notes) = self.scale, self._streets()
         simulator, pairs = self._roomy(cameras)
         params = _params(simulator)
         rolled = time_rollout(simulator, params, scale.environments, scale.camera_steps, True, scale.repeats)
@@ -147,8 +146,7 @@ class SimulatorBench(Suite):
             raise BenchmarkError(f"{overflow} of {rolled.calls * rolled.steps} steps have images that lack splats")
         blind = time_rollout(simulator, params, scale.environments, scale.camera_steps, False, scale.repeats)
         quality = {
-            **self._scene_notes(streets),
-            "build_seconds": seconds,
+            **notes,
             "environments": scale.environments,
             "cameras": cameras,
             "size": f"{scale.size[0]}x{scale.size[1]}",
@@ -167,13 +165,6 @@ class SimulatorBench(Suite):
         state = start_at_random(simulator, _params(simulator), self.scale.shown, seed=5)
         exact = dataclasses.replace(simulator.world, source=exact_cameras_of(streets))
         return judge(simulator.world, exact, state)
-
-    def _scene_notes(self, streets: list[StreetWorld]) -> dict[str, Any]:
-        return {
-            "scenes": len(streets),
-            "least_splats_of_a_scene": fewest_splats(streets, self.scale.least_splats),
-            "least_moving_actors_of_a_scene": min(moving_actors(one.log) for one in streets),
-        }
 
     def _memory(self, name: str) -> Row:
         simulator, _ = self._roomy(1)

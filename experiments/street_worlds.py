@@ -1,13 +1,14 @@
 """Worlds of procedural streets without recording or fitting anything: a log of map and traffic, assembled to splats."""
 
-import contextlib
 import dataclasses
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from typing import Any
 
+import jax
 import numpy as np
 from benchmark_rows import BenchmarkError
 
@@ -31,7 +32,7 @@ from jaxrecon.simulator import (
 from jaxrecon.street import CameraConfig, StreetConfig
 
 AHEAD, LEFT, RIGHT, BEHIND = 0.0, 60.0, -60.0, 180.0  # degrees to the left
-PROCESSES_FROM = 4  # streets at once for which starting processes is worth while
+PROCESSES_FROM = 4  # streets for which starting processes is worth while
 MOVING = (5, 3, 2, 4)  # moving cars of one street after another
 
 
@@ -79,25 +80,16 @@ def make_streets(
     Several are made by processes of their own on the host's cores: most of the work is NumPy's and holds one core each.
     """
     make = partial(make_street, size=size, yaws_deg=yaws_deg, assembly=assembly)
-    workers = min(len(configs), os.cpu_count() or 1)
-    if workers < PROCESSES_FROM:
+    if len(configs) < PROCESSES_FROM:
         return list(map(make, configs, range(len(configs))))
-    with cpu_alone(), ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    workers = min(len(configs), os.cpu_count() or 1)
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), on_cpu) as pool:
         return list(pool.map(make, configs, range(len(configs))))
 
 
-@contextlib.contextmanager
-def cpu_alone() -> Iterator[None]:
-    """Processes that start meanwhile leave an accelerator to this one."""
-    before = os.environ.get("JAX_PLATFORMS")
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["JAX_PLATFORMS"]
-        else:
-            os.environ["JAX_PLATFORMS"] = before
+def on_cpu() -> None:
+    """Leave an accelerator to the process that started this one."""
+    jax.config.update("jax_platforms", "cpu")
 
 
 def busy_street(config: StreetConfig, seed: int, moving: Sequence[int] = MOVING) -> StreetConfig:
@@ -171,22 +163,31 @@ def road_points(log: DrivingLog) -> int:
     return int(np.sum([len(edge) for edge in log.road_map.road_edges]))
 
 
-def fewest_splats(streets: Sequence[StreetWorld], least: int) -> int:
-    """Splats of the street that has fewest.
-
-    Raises:
-        BenchmarkError: they are fewer than asked for.
-    """
-    counts = [int(one.made.scene.gaussians.valid.sum()) for one in streets]
-    if min(counts) < least:
-        number = int(np.argmin(counts))
-        raise BenchmarkError(
-            f"street {number} has {counts[number]} splats; expected at least {least}: make it of finer ones"
-        )
-    return min(counts)
-
-
 def moving_actors(log: DrivingLog, metres: float = 2.0) -> int:
     """Tracks that move at least so far between the log's ends."""
     ends = np.stack([track.world_from_box[[0, -1], :2, 3] for track in log.tracks])
     return int((np.linalg.norm(ends[:, 1] - ends[:, 0], axis=-1) > metres).sum())
+
+
+def scene_notes(streets: Sequence[StreetWorld], least_splats: int, least_moving: int = 0) -> dict[str, Any]:
+    """What a row of a benchmark tells of its streets.
+
+    Raises:
+        BenchmarkError: one has fewer splats or moving actors than asked for.
+    """
+    splats = [int(one.made.scene.gaussians.valid.sum()) for one in streets]
+    moving = [moving_actors(one.log) for one in streets]
+    if min(splats) < least_splats:
+        number = int(np.argmin(splats))
+        raise BenchmarkError(
+            f"street {number} has {splats[number]} splats; expected at least {least_splats}: make it of finer ones"
+        )
+    if min(moving) < least_moving:
+        raise BenchmarkError(
+            f"street {int(np.argmin(moving))} has {min(moving)} moving actors; expected at least {least_moving}"
+        )
+    return {
+        "scenes": len(streets),
+        "least_splats_of_a_scene": min(splats),
+        "least_moving_actors_of_a_scene": min(moving),
+    }

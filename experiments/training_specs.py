@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from simulator_specs import BUSY
+from simulator_specs import ASSEMBLY, BUSY
 from training_presets import LATERAL_REWARDS, LONGITUDINAL_REWARDS, SHIPPED_PPO
 
 from jaxrecon.agents import PPOConfig
@@ -50,7 +50,7 @@ SCALES = {
         name="full",
         street=dataclasses.replace(BUSY, layout="random"),
         scenes=16,
-        assembly=AssembleConfig(capacity=245_000, spacing=0.18),
+        assembly=ASSEMBLY,
         least_splats=200_000,
         least_moving=16,
         size=(96, 64),

@@ -19,10 +19,9 @@ from street_worlds import (
     LEFT,
     RIGHT,
     StreetWorld,
-    fewest_splats,
     make_streets,
-    moving_actors,
     policy_cameras_of,
+    scene_notes,
     with_cameras,
     world_of,
 )
@@ -69,14 +68,14 @@ class TrainingBench(Suite):
         }
         return {name: partial(self._row, name, "gpu", make) for name, make in makers.items()}
 
-    def _streets(self) -> list[StreetWorld]:
+    def _streets(self) -> tuple[list[StreetWorld], dict[str, Any]]:
+        """The scenes, and what rows tell of them."""
         scale = self.scale
         yaws = (AHEAD, LEFT, RIGHT)  # the scenes of the simulator's suite
 
-        def make() -> list[StreetWorld]:
+        def make() -> tuple[list[StreetWorld], dict[str, Any]]:
             streets = make_streets([scale.street] * scale.scenes, scale.size, yaws, scale.assembly)
-            _scene_notes(streets, scale)  # before anything is timed in them
-            return streets
+            return streets, scene_notes(streets, scale.least_splats, scale.least_moving)
 
         return self._once("streets", lambda: _staged("streets", make))
 
@@ -84,7 +83,7 @@ class TrainingBench(Suite):
         """All scenes, drawn in their policy-resolution form, with as much room as was enough so far."""
 
         def make() -> Simulator:
-            streets, count = self._streets(), self.scale.ppo.environments
+            (streets, _), count = self._streets(), self.scale.ppo.environments
             world = self._once("world", lambda: with_cameras(world_of(streets, policy_cameras_of(streets)), 1))
             simulator = Simulator(world, SimulatorConfig(terms=TERMS))
             return with_room_to_drive(simulator, training_params(), self._room, count)
@@ -107,8 +106,8 @@ class TrainingBench(Suite):
                 raise BenchmarkError(f"{timed.overflow:.2%} of an update's images lack splats")
             print(f"    {timed.overflow:.2%} of an update's images lack splats: once more with more room", flush=True)
             self._room = larger[0]
-        described = {"room_for_pairs": self._room, **_described(shape, mflop, ppo)}
-        quality = {**_scene_notes(self._streets(), scale), **described, **timed.notes}
+        _, notes = self._streets()
+        quality = {**notes, "room_for_pairs": self._room, **_described(shape, mflop, ppo), **timed.notes}
         slow, middle, fast = (1e3 * ppo.environments * ppo.steps / spent for spent in timed.milliseconds)
         return make_row(name, middle, "env-steps/s", quality, low=slow, high=fast)
 
@@ -129,19 +128,6 @@ class TrainingBench(Suite):
             "size": f"{shape.width}x{shape.height}",
         }
         return make_row(name, seconds, "s", quality | found)
-
-
-def _scene_notes(streets: list[StreetWorld], scale: TrainingScale) -> dict[str, Any]:
-    """What is in the scenes.
-
-    Raises:
-        BenchmarkError: less than asked for.
-    """
-    splats = fewest_splats(streets, scale.least_splats)
-    moving = min(moving_actors(one.log) for one in streets)
-    if moving < scale.least_moving:
-        raise BenchmarkError(f"a scene has {moving} moving actors; expected at least {scale.least_moving}")
-    return {"scenes": len(streets), "least_splats_of_a_scene": splats, "least_moving_actors_of_a_scene": moving}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -349,12 +349,12 @@ def generate(
         for number in range(rounds):
             key_draw, key_plan = jax.random.split(jax.random.fold_in(key, number))
             drawn = draw(casting, key_draw, weights, params, batch, **drawing)
-            judged = judge(casting, drawn, plan_of(casting, drawn, key_plan), params, together)
+            # Rows are taken on the host: on a device, every other number of them would be compiled anew.
+            judged = jax.device_get(judge(casting, drawn, plan_of(casting, drawn, key_plan), params, together))
             rows = np.flatnonzero(np.asarray(judged.sound))
             one = tally(judged)
             total = one if total is None else total + one
-            # Rows are taken on the host: on a device, every other number of them would be compiled anew.
-            kept.append(jax.device_get(judged).rows(rows))
+            kept.append(judged.rows(rows))
             found += len(rows)
             bar.set_postfix(sound=f"{total.sound.sum() / total.drawn.sum():.3f}")
             bar.update(min(len(rows), count - bar.n))

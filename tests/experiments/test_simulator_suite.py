@@ -16,7 +16,7 @@ from benchmark_rows import BenchmarkError, read_rows
 from simulator_rollouts import endure
 from simulator_specs import SCALES
 from simulator_suite import SimulatorBench
-from street_worlds import AHEAD, fewest_splats, make_streets, moving_actors, street_log
+from street_worlds import AHEAD, make_streets, moving_actors, scene_notes, street_log
 
 from jaxrecon.simulator import ALL_TERMS, default_params, reward_weights
 
@@ -48,19 +48,23 @@ def test_rows_of_the_issue_are_there_and_skipped_on_a_cpu(capsys):
     assert "[camera_1024x1x96x64] skipped: it is measured on a GPU" in capsys.readouterr().out
 
 
-def test_streets_of_too_few_splats_are_named():
-    streets = [_Street(300), _Street(200)]
-    assert fewest_splats(streets, 200) == 200
+def test_streets_that_lack_splats_or_traffic_are_named():
+    streets = [_street(300, moving=2), _street(200, moving=1)]
+    told = {"scenes": 2, "least_splats_of_a_scene": 200, "least_moving_actors_of_a_scene": 1}
+    assert scene_notes(streets, 200, 1) == told
     with pytest.raises(BenchmarkError, match="street 1 has 200 splats; expected at least 201"):
-        fewest_splats(streets, 201)
+        scene_notes(streets, 201)
+    with pytest.raises(BenchmarkError, match="street 1 has 1 moving actors; expected at least 2"):
+        scene_notes(streets, 200, 2)
 
 
-class _Street:
-    """What of a street ``fewest_splats`` looks at."""
-
-    def __init__(self, splats: int):
-        gaussians = types.SimpleNamespace(valid=np.arange(400) < splats)
-        self.made = types.SimpleNamespace(scene=types.SimpleNamespace(gaussians=gaussians))
+def _street(splats: int, moving: int) -> types.SimpleNamespace:
+    """What of a street its notes look at: one track stands, others drive ten metres."""
+    gaussians = types.SimpleNamespace(valid=np.arange(400) < splats)
+    poses = np.tile(np.eye(4), (1 + moving, 2, 1, 1))
+    poses[1:, 1, 0, 3] = 10.0
+    log = types.SimpleNamespace(tracks=[types.SimpleNamespace(world_from_box=pose) for pose in poses])
+    return types.SimpleNamespace(log=log, made=types.SimpleNamespace(scene=types.SimpleNamespace(gaussians=gaussians)))
 
 
 @pytest.mark.torture
@@ -69,7 +73,6 @@ def test_streets_made_by_processes_are_those_made_here(monkeypatch):
     configs = [scale.street] * 2
     here = make_streets(configs, scale.size, (AHEAD,), scale.assembly)
     monkeypatch.setattr(street_worlds, "PROCESSES_FROM", 2)
-    monkeypatch.setattr(street_worlds.os, "cpu_count", lambda: 2)
     before = dict(os.environ)
     there = make_streets(configs, scale.size, (AHEAD,), scale.assembly)
     assert dict(os.environ) == before

@@ -54,8 +54,7 @@ def test_rows_are_measured(tmp_path, capsys):
 def test_more_room_is_tried_where_images_lack_splats(monkeypatch):
     bench = TrainingBench(SCALES["tiny"])
     monkeypatch.setattr(bench, "_simulator", lambda: bench._room)
-    monkeypatch.setattr(bench, "_streets", list)
-    monkeypatch.setattr(training_suite, "_scene_notes", lambda streets, scale: {})
+    monkeypatch.setattr(bench, "_streets", lambda: ([], {}))
     tried = []
 
     def time_it(name, room, shape, ppo, updates):
