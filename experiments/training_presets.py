@@ -22,10 +22,13 @@ from jaxrecon.simulator import (
 
 # Foreseeable errors of data, folders and flags, and of training itself; almost all are kinds of ValueError.
 ERRORS = (ValueError, agents.NonFiniteError, agents.InvalidBatchError)
-# RAD's four events reward no progress: without it a car that stands would score well.
-TERMS = (*RAD_TERMS, *(term for term in ALL_TERMS if term[0] == "progress"))
+# RAD's four events reward no progress: without it a car that stands would score well. To be faster than the recorded
+# driver must not pay: policies then drive into who is ahead, for metres that no metric counts.
+PROGRESS = "expert_progress"
+TERMS = (*RAD_TERMS, *(term for term in ALL_TERMS if term[0] == PROGRESS))
 LATERAL_REWARDS, LONGITUDINAL_REWARDS = (1, 2, 3), (0, 4)
 PROGRESS_WEIGHT = 0.02  # a metre; ten steps at 10 m/s weigh a fifth of a collision
+DISCOUNT = 0.97  # a step; RAD's 0.9 looks ahead for one second, and a car takes three to stop
 # Clips start beside the recorded path, where small errors of its own would take a policy.
 START = {"start_lateral": 0.5, "start_heading": 0.05}
 BLOCK = 10  # frames that are held out together
@@ -107,12 +110,12 @@ def imitation_config(preset: Preset, policy: PolicyConfig) -> ImitationConfig:
 
 def training_params(progress: float = PROGRESS_WEIGHT) -> SimulatorParams:
     """Rewards, thresholds and starts to train with."""
-    return default_params(reward_weights({"progress": progress}, TERMS), **START)
+    return default_params(reward_weights({PROGRESS: progress}, TERMS), **START)
 
 
 def validation_params() -> SimulatorParams:
     """The same rewards and the scoreboard's starts."""
-    return default_params(reward_weights({"progress": PROGRESS_WEIGHT}, TERMS))
+    return default_params(reward_weights({PROGRESS: PROGRESS_WEIGHT}, TERMS))
 
 
 def for_training(simulator: Simulator, action: str, blind: bool) -> Simulator:
@@ -139,6 +142,7 @@ def changed(preset: Preset, **changes: Any) -> Preset:
 def key_of(seed: int, number: int) -> jax.Array:
     """Keys of a run that never meet.
 
-    0 trains, 1 draws what is trained on, 2 what is validated on, 3 a new policy, 4 corner cases.
+    0 trains, 1 draws what is trained on, 2 what is validated on, 3 a new policy, 4 corner cases to train with,
+    5 those to validate with.
     """
     return jax.random.fold_in(jax.random.key(seed), jnp.asarray(number))

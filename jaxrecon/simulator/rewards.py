@@ -65,6 +65,12 @@ def progress(situation: Situation) -> Float[Array, "*b"]:
     return situation.progress
 
 
+def expert_progress(situation: Situation) -> Float[Array, "*b"]:
+    """Metres along the expert's path, none while the recorded driver is behind: nothing is won by driving faster."""
+    ahead = situation.trace.progress > situation.trace.expert_progress
+    return jnp.where(ahead, 0.0, situation.progress)
+
+
 def comfort(situation: Situation) -> Float[Array, "*b"]:
     """Minus the share of nuPlan's comfort bounds that are broken."""
     return -jnp.mean(discomfort(situation.motion).astype(jnp.float32), axis=-1)
@@ -86,6 +92,7 @@ ALL_TERMS: Terms = (
     ("comfort", comfort),
     ("time_to_collision", time_to_collision),
     ("at_fault", at_fault),
+    ("expert_progress", expert_progress),
 )
 
 

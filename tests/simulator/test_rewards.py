@@ -48,6 +48,13 @@ def value(name: str, step: Situation) -> float:
     return float(rewards(step, reward_weights({}, terms), terms)[0, 0])
 
 
+@pytest.mark.parametrize(("driven", "expected"), [(9.5, 1.25), (10.0, 1.25), (10.1, 0.0)])
+def test_metres_count_until_the_recorded_driver_is_behind(driven, expected):
+    step = situation(progress=1.25)
+    trace = dataclasses.replace(step.trace, progress=jnp.full(1, driven), expert_progress=jnp.full(1, 10.0))
+    assert value("expert_progress", dataclasses.replace(step, trace=trace)) == expected
+
+
 @pytest.mark.parametrize(
     ("name", "bad", "expected"),
     [
@@ -92,7 +99,8 @@ def test_weights_are_traced():
         return jnp.sum(rewards(step, weights, ALL_TERMS), axis=-1)
 
     step = situation(events=("static",), progress=2.0)
-    read = [float(total(step, reward_weights({"progress": w}, ALL_TERMS))[0]) for w in (0.0, 0.5, 2.0)]
+    given = [reward_weights({"progress": weight, "expert_progress": 0.0}, ALL_TERMS) for weight in (0.0, 0.5, 2.0)]
+    read = [float(total(step, weights)[0]) for weights in given]
     assert read == [-1.0, 0.0, 3.0] and len(compiled) == 1
     slope = jax.grad(lambda w: jnp.sum(rewards(step, w, ALL_TERMS)))(reward_weights({}, ALL_TERMS))
     assert slope.values[[name for name, _ in ALL_TERMS].index("progress")] == 2.0
