@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from runs import RunError
@@ -141,12 +142,23 @@ def splat_world(streets: Sequence[FittedStreet], size: tuple[int, int]) -> World
         streets: one or more.
         size: of the policy's images, pixels.
     """
-    sources = [cameras_of(one.scene) for one in streets]
-    worlds = [
-        build_world(one.log, source, policy_rig(one.log, *size), one.obstacles, ground=one.ground)
-        for one, source in zip(streets, sources, strict=True)
-    ]
-    return join_worlds(worlds, join_cameras(sources))
+
+    def build(one: FittedStreet, source: SplatCameras) -> World:
+        # Each street has shapes of its own: an accelerator would compile a thousand small programs for them.
+        with jax.default_device(_processor()):
+            return build_world(one.log, source, policy_rig(one.log, *size), one.obstacles, ground=one.ground)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        sources = list(pool.map(lambda one: cameras_of(one.scene), streets))
+        worlds = [dataclasses.replace(world, source=None) for world in pool.map(build, streets, sources)]
+    with jax.default_device(_processor()):
+        world = join_worlds(worlds)
+    world = jax.tree.map(jnp.asarray, jax.device_get(world))
+    return dataclasses.replace(world, source=join_cameras(sources))
+
+
+def _processor() -> jax.Device:
+    return jax.devices("cpu")[0]
 
 
 def cameras_of(scene: Scene, folder: pathlib.Path | None = None) -> SplatCameras:
