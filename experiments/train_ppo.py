@@ -21,8 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from runs import Run, RunError, fingerprint_of, write_text
-from training_cases import draw_behaviours, hash_of_cases, standing, with_cases
+from training_cases import cases_as_clips, draw_behaviours, hash_of_cases, standing, with_cases
 from training_presets import (
+    DISCOUNT,
     ERRORS,
     PROGRESS_WEIGHT,
     TERMS,
@@ -55,9 +56,10 @@ class TrainPPO:
         size: of a new policy; the preset says by default.
         blind: show it black frames.
         freeze: parts of the policy that are not trained, `encoder` say.
-        progress: what a metre along the path is worth.
+        progress: what a metre along the path is worth, as long as the recorded driver is not behind.
         imitation_share: of the loss and of the rows of a step; 0 imitates nothing.
         learning_rate: of the first update.
+        discount: of a reward, a step of 0.1 s: 0.97 looks ahead for three seconds, as long as it takes to stop.
         entropy_weight: of the bonus on the heads' entropy.
         auxiliary_weight: of the losses that move probability away from where events threaten.
         updates: the preset says by default, like the following.
@@ -82,6 +84,7 @@ class TrainPPO:
     progress: float = PROGRESS_WEIGHT
     imitation_share: float = 0.2
     learning_rate: float = PPOParams().learning_rate
+    discount: float = DISCOUNT
     entropy_weight: float = PPOParams().entropy_weight
     auxiliary_weight: float = PPOParams().auxiliary_weight
     corner_cases: int = 0
@@ -106,6 +109,7 @@ def main(config: TrainPPO) -> dict[str, Any]:
     numbers = PPOParams(
         learning_rate=config.learning_rate,
         final_learning_rate=0.1 * config.learning_rate,
+        discount=config.discount,
         entropy_weight=config.entropy_weight,
         auxiliary_weight=config.auxiliary_weight,
     )
@@ -141,7 +145,7 @@ def main(config: TrainPPO) -> dict[str, Any]:
         metrics["corner_cases"] = standing(records.rows[-1])
     write_text(run.folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
     for name, told in metrics["driving"].items():
-        print(f"{name:<7}" + "  ".join(f"{key} {value:.3f}" for key, value in told.items()))
+        print(f"{name:<22}" + "  ".join(f"{key} {value:.3f}" for key, value in told.items()))
     print(f"{metrics['env_steps_per_second']:.0f} environment steps per second; policy: {run.folder / 'policy'}")
     return metrics
 
@@ -180,7 +184,7 @@ def _identity(
 ) -> dict[str, Any]:
     """What decides the results; a run may be lengthened."""
     shape = {k: v for k, v in dataclasses.asdict(schedule).items() if k not in ("updates", "save_every")}
-    swept = {name: getattr(config, name) for name in ("progress", "learning_rate", "entropy_weight")}
+    swept = {name: getattr(config, name) for name in ("progress", "learning_rate", "discount", "entropy_weight")}
     if config.corner_cases:
         swept |= {"corner_cases": config.corner_cases, "corner_share": config.corner_share}
     start = None if config.policy is None else fingerprint_of(config.policy)
@@ -194,12 +198,16 @@ def _identity(
 def _driving(
     config: TrainPPO, worlds: TrainingWorlds, policies: dict[str, agents.Policy], count: int
 ) -> dict[str, dict[str, float]]:
-    """How policies drive on the streets that are kept for validation."""
+    """How policies drive on the streets that are kept for validation, and in corner cases there if any were made."""
     action = next(iter(policies.values())).config.action
     validation: Simulator = for_training(worlds.validation, action, config.blind)
     clips = validation_clips(validation, key_of(config.seed, 2), count)
     cost = agents.DrivingCost(validation, clips, validation_params(), count, config.blind)
-    return {name: driving_of(cost, one) for name, one in policies.items()}
+    told = {name: driving_of(cost, one) for name, one in policies.items()}
+    if config.corner_cases:
+        cost = cases_as_clips(validation, validation_params(), count, key_of(config.seed, 5), config.blind)
+        told |= {f"{name}, corner cases": driving_of(cost, one) for name, one in policies.items()}
+    return told
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 from training_records import draw_panels, number_of
 
+from jaxrecon import agents
 from jaxrecon.agents.challenged import ChallengedEnvironment, challenged
 from jaxrecon.simulator import Simulator, SimulatorParams
 from jaxrecon.simulator.casting import casting_of
@@ -39,6 +40,21 @@ def with_cases(simulator: Simulator, params: SimulatorParams, count: int, key: P
     batch, together = BATCH.get(backend, MANY), TOGETHER.get(backend, MANY_TOGETHER)
     cases, _ = generate(casting, key, weights, params, count, batch=batch, together=together)
     return challenged(simulator, casting, cases)
+
+
+def cases_as_clips(
+    simulator: Simulator, params: SimulatorParams, count: int, key: PRNGKeyArray, blind: bool = False
+) -> agents.DrivingCost:
+    """How policies drive in so many sound cases of their own streets, each played once.
+
+    Raises:
+        ValueError: its scenes have not so many.
+    """
+    challenged_simulator = with_cases(simulator, params, count, key).simulator
+    bank = challenged_simulator.challenges
+    assert bank is not None
+    clips = agents.Clips(bank.start.frame, bank.start.perturbation, bank.start.scene, jnp.arange(count))
+    return agents.DrivingCost(challenged_simulator, clips, params, count, blind)
 
 
 def hash_of_cases(environment: ChallengedEnvironment) -> str:

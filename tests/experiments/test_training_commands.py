@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 
 import imitate
 import jax
@@ -12,10 +13,13 @@ import training_presets
 from fitted_streets import FIRST, save_street
 from reconstruct_presets import TINY_STREET
 from runs import RunError
+from training_cases import cases_as_clips
 from training_records import Records
 from training_worlds import show_all, training_worlds
 
 from jaxrecon import agents, street
+from jaxrecon.agents.challengers import NonReacting
+from jaxrecon.agents.evaluate import evaluate
 from jaxrecon.reconstruct import InitialiseConfig
 from jaxrecon.reconstruct.initialise import initialise
 from jaxrecon.reconstruct.views import collect_views
@@ -23,15 +27,19 @@ from jaxrecon.reconstruct.views import collect_views
 STREET = dataclasses.replace(TINY_STREET, seconds=4.0)
 
 
-@pytest.fixture(scope="module")
-def streets(tmp_path_factory):
+def make_streets(folder: pathlib.Path, config: street.StreetConfig) -> pathlib.Path:
     """A folder as `fit_streets.py` makes it, of one training street, whose splats are those that a fit starts from."""
-    folder = tmp_path_factory.mktemp("streets")
-    log = street.record(street.generate(STREET, FIRST["train"]), progress=False)
+    log = street.record(street.generate(config, FIRST["train"]), progress=False)
     scene = initialise(log, collect_views(log), InitialiseConfig(capacity=500))
     save_street(log, scene, {"seed": FIRST["train"]}, folder / f"street-{FIRST['train']}")
-    (folder / "run.json").write_text(json.dumps({"street": dataclasses.asdict(STREET)}))
+    (folder / "run.json").write_text(json.dumps({"street": dataclasses.asdict(config)}))
     return folder
+
+
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory):
+    """Of one short street."""
+    return make_streets(tmp_path_factory.mktemp("streets"), STREET)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +98,21 @@ def test_ppo_goes_on_where_it_was_stopped_and_leaves_its_curves(streets, imitate
     jax.tree.map(np.testing.assert_array_equal, *(one.parameters for one in policies))
     resumed = [json.loads(line) for line in (again.out / "metrics.jsonl").read_text().splitlines()]
     assert [line | {"steps_per_second": 0} for line in resumed] == [line | {"steps_per_second": 0} for line in lines]
+
+
+@pytest.mark.torture
+def test_ppo_meets_corner_cases_and_is_validated_in_others(tmp_path):
+    folder = make_streets(tmp_path, dataclasses.replace(TINY_STREET, seconds=14.0))
+    config = train_ppo.TrainPPO(tmp_path / "run", folder, preset="tiny", corner_cases=12, clips=8, imitation_share=0)
+    metrics = train_ppo.main(config)
+    told = metrics["driving"]
+    assert list(told) == ["before", "after", "before, corner cases", "after, corner cases"]
+    assert told["before, corner cases"] != told["before"]
+    assert "hard_brake" in metrics["corner_cases"] and (config.out / "corner_cases.png").stat().st_size > 1000
+    simulator = training_presets.for_training(training_worlds(folder, (16, 12)).train, "anchors", blind=True)
+    cost = cases_as_clips(simulator, training_presets.validation_params(), 8, jax.random.key(5))
+    recorded = evaluate(cost.simulator, NonReacting(), cost.clips, cost.params, jax.random.key(0), progress=False)
+    assert recorded.summary["CR"] > 0.25
 
 
 def test_a_policy_without_a_critic_for_each_reward_is_refused(streets, tmp_path):
