@@ -1,11 +1,12 @@
-"""Augmentation of demonstrations that keeps geometry true: light changes, and mirroring where the rig allows it."""
+"""Changes of what is seen that keep geometry true: light, colour, a turned mount, and a mirrored world."""
 
 import dataclasses
 from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
 from jaxrecon.dynamics import anchors
 
@@ -17,6 +18,9 @@ class AugmentConfig:
     Attributes:
         brightness: frames are shifted by up to this fraction of the range, either way.
         contrast: and stretched about their mean by up to this fraction, either way.
+        colour: each channel is multiplied by up to this fraction more or less.
+        mount: frames are moved by up to so many pixels up or down and left or right, edges repeated, as if the camera
+            sat a little turned.
         mirror_cameras: for each camera, the one that takes its place when the world is mirrored left to right, (0,) for
             a single camera that looks ahead. Empty mirrors nothing. It is true only for rigs whose mirror image is
             itself: positions and headings symmetric about the car's length, principal points in the middle column.
@@ -24,62 +28,128 @@ class AugmentConfig:
 
     brightness: float = 0.1
     contrast: float = 0.2
+    colour: float = 0.0
+    mount: int = 0
     mirror_cameras: tuple[int, ...] = ()
 
     def __post_init__(self):
-        for name in ("brightness", "contrast"):
+        for name in ("brightness", "contrast", "colour"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"AugmentConfig.{name} is {getattr(self, name)}, expected 0 <= {name} < 1")
+        if self.mount < 0:
+            raise ValueError(f"AugmentConfig.mount is {self.mount}, expected 0 pixels or more")
         pairs = self.mirror_cameras
         if sorted(pairs) != list(range(len(pairs))) or any(pairs[pairs[i]] != i for i in range(len(pairs))):
             raise ValueError(f"AugmentConfig.mirror_cameras is {pairs}, expected each camera once and pairs that swap")
 
 
-def jitter_light(
-    frames: UInt8[Array, "b *slot camera h w 3"], key: PRNGKeyArray, config: AugmentConfig
-) -> UInt8[Array, "b *slot camera h w 3"]:
-    """Change brightness and contrast of each row, the same for all its cameras and all its history."""
-    key_shift, key_stretch = jax.random.split(key)
+@flax.struct.dataclass
+class Look:
+    """What is changed in each row, the same for all its cameras and all its history.
+
+    Attributes:
+        shift: (b,) of the light, in steps of a uint8.
+        stretch: (b,) of the light, about its mean.
+        gain: (b, 3) on each channel.
+        offset: (b, 2) int32 pixels by which a frame's content moves down and to the right.
+        mirrored: (b,) bool.
+    """
+
+    shift: Float[Array, " b"]
+    stretch: Float[Array, " b"]
+    gain: Float[Array, "b 3"]
+    offset: Int[Array, "b 2"]
+    mirrored: Bool[Array, " b"]
+
+
+def draw_look(key: PRNGKeyArray, rows: int, config: AugmentConfig) -> Look:
+    """Changes of so many rows, each with its own."""
+    keys = jax.random.split(key, 5)
+
+    def uniform(key: PRNGKeyArray, reach: float, *shape: int) -> Float[Array, "..."]:
+        return jax.random.uniform(key, (rows, *shape), minval=-reach, maxval=reach)
+
+    return Look(
+        shift=255 * uniform(keys[0], config.brightness),
+        stretch=1 + uniform(keys[1], config.contrast),
+        gain=1 + uniform(keys[2], config.colour, 3),
+        offset=jax.random.randint(keys[3], (rows, 2), -config.mount, config.mount + 1),
+        mirrored=jax.random.bernoulli(keys[4], 0.5 if config.mirror_cameras else 0.0, (rows,)),
+    )
+
+
+def relight(frames: UInt8[Array, "b *slot camera h w 3"], look: Look) -> UInt8[Array, "b *slot camera h w 3"]:
+    """Change brightness, contrast and colours."""
     others = tuple(range(1, frames.ndim))
-    shape = (frames.shape[0], *[1] * len(others))
-    shift = 255 * jax.random.uniform(key_shift, shape, minval=-config.brightness, maxval=config.brightness)
-    stretch = 1 + jax.random.uniform(key_stretch, shape, minval=-config.contrast, maxval=config.contrast)
-    light = frames.astype(jnp.float32)
+    of_row = (-1, *[1] * len(others))
+    light = frames.astype(jnp.float32) * look.gain.reshape(*of_row[:-1], 3)
     mean = jnp.mean(light, axis=others, keepdims=True)
-    return jnp.clip(jnp.round((light - mean) * stretch + mean + shift), 0, 255).astype(jnp.uint8)
+    light = (light - mean) * look.stretch.reshape(of_row) + mean + look.shift.reshape(of_row)
+    return jnp.clip(jnp.round(light), 0, 255).astype(jnp.uint8)
 
 
-def mirror(observation: Any, action: Int[Array, "b 2"], cameras: tuple[int, ...]) -> tuple[Any, Int[Array, "b 2"]]:
-    """Observation and action as they would be in the world's mirror image, left and right exchanged.
+def remount(frames: UInt8[Array, "b *slot camera h w 3"], look: Look) -> UInt8[Array, "b *slot camera h w 3"]:
+    """Move each row's frames by its offset; pixels at the edges repeat."""
+    for axis, offset in ((-3, look.offset[:, 0]), (-2, look.offset[:, 1])):
+        size = frames.shape[axis]
+        source = jnp.clip(jnp.arange(size) - offset[:, None], 0, size - 1)
+        shape = [1] * frames.ndim
+        shape[0], shape[axis] = source.shape
+        frames = jnp.take_along_axis(frames, source.reshape(shape), axis=axis)
+    return frames
 
-    Frames are flipped, steering and yaw rate change sign, commands left and right swap, the target's y and the lateral
-    anchor change sign.
+
+def mirror_observation(observation: Any, cameras: tuple[int, ...]) -> Any:
+    """An observation as it would be in the world's mirror image, left and right exchanged.
+
+    Frames are flipped, steering and yaw rate change sign, commands left and right swap, the target's y changes sign.
     """
     frames = observation.frames[..., jnp.array(cameras), :, :, :][..., ::-1, :]
     ego = observation.ego * jnp.array([1.0, 1.0, -1.0, -1.0])
     navigation = observation.navigation[:, jnp.array([0, 2, 1, 3, 4, 5])] * jnp.array([1.0, 1.0, 1.0, 1.0, 1.0, -1.0])
-    lateral = len(anchors.LATERAL) - 1 - action[:, 0]
-    mirrored = observation.replace(frames=frames, ego=ego, navigation=navigation)
-    return mirrored, jnp.stack([lateral, action[:, 1]], axis=-1)
+    return observation.replace(frames=frames, ego=ego, navigation=navigation)
 
 
-def augment(
-    observation: Any, action: Int[Array, "b 2"], key: PRNGKeyArray, config: AugmentConfig
-) -> tuple[Any, Int[Array, "b 2"]]:
-    """Each row with its own changes, drawn from ``key``."""
-    key_light, key_mirror = jax.random.split(key)
+def mirror_action(action: Int[Array, "b 2"] | Float[Array, "b 2"]) -> Int[Array, "b 2"] | Float[Array, "b 2"]:
+    """An action in the world's mirror image: the lateral anchor, or the steering of a continuous action, changes sign.
+
+    Args:
+        action: anchors (lateral, longitudinal), or (steering, acceleration).
+    """
+    lateral = action[:, 0]
+    turned = len(anchors.LATERAL) - 1 - lateral if jnp.issubdtype(action.dtype, jnp.integer) else -lateral
+    return jnp.stack([turned, action[:, 1]], axis=-1)
+
+
+def choose(where: Bool[Array, " b"], changed: Any, original: Any) -> Any:
+    """Rows of one pytree where it says so, of the other elsewhere."""
+    return jax.tree.map(lambda a, b: jnp.where(where.reshape(-1, *[1] * (a.ndim - 1)), a, b), changed, original)
+
+
+def observation_in(look: Look, observation: Any, config: AugmentConfig) -> Any:
+    """An observation with each row's changes.
+
+    Raises:
+        ValueError: the frames have other cameras than those to mirror.
+    """
     if config.mirror_cameras:
         if observation.frames.shape[-4] != len(config.mirror_cameras):
             raise ValueError(
                 f"AugmentConfig.mirror_cameras names {len(config.mirror_cameras)} cameras, the frames have "
                 f"{observation.frames.shape[-4]}"
             )
-        flip = jax.random.bernoulli(key_mirror, 0.5, (action.shape[0],))
-        original = (observation, action)
-        flipped = mirror(observation, action, config.mirror_cameras)
-        observation, action = jax.tree.map(
-            lambda a, b: jnp.where(flip.reshape(-1, *[1] * (a.ndim - 1)), a, b), flipped, original
-        )
-    if config.brightness or config.contrast:
-        observation = observation.replace(frames=jitter_light(observation.frames, key_light, config))
-    return observation, action
+        observation = choose(look.mirrored, mirror_observation(observation, config.mirror_cameras), observation)
+    frames = observation.frames
+    if config.mount:
+        frames = remount(frames, look)
+    if config.brightness or config.contrast or config.colour:
+        frames = relight(frames, look)
+    return observation.replace(frames=frames)
+
+
+def augment(
+    observation: Any, action: Int[Array, "b 2"], key: PRNGKeyArray, config: AugmentConfig
+) -> tuple[Any, Int[Array, "b 2"]]:
+    """Demonstrations, each row with its own changes, drawn from ``key``."""
+    look = draw_look(key, action.shape[0], config)
+    return observation_in(look, observation, config), choose(look.mirrored, mirror_action(action), action)

@@ -10,9 +10,11 @@ from jaxrecon.agents.returns import masked_mean
 from jaxrecon.simulator import Moment, Simulator, State
 from jaxrecon.simulator.moments import heading_error
 from jaxrecon.simulator.observation import in_ego
+from jaxrecon.simulator.rewards import Terms
 from jaxrecon.traffic.cast import actors_at, detour_at
 
 NEAR = 30.0  # metres to the nearest road user that moves, beyond which it threatens from nowhere
+SIDEWAYS = ("static", "position", "heading")  # events that threaten from the left or from the right
 ASIDE, AHEAD, ALERT = (1.5, 2.5, 3.5), (0.0, 3.0, 6.0, 9.0), 4.0  # metres at which obstacles are looked for
 
 
@@ -52,6 +54,11 @@ def simulator_sides(simulator: Simulator, state: State) -> Float[Array, "env rew
     }
     none = jnp.zeros(state.route.shape)
     return jnp.stack([sides.get(name, none) for name, _ in simulator.config.terms], axis=-1)
+
+
+def mirrored_sides(sides: Float[Array, "env reward"], terms: Terms) -> Float[Array, "env reward"]:
+    """The same sides in the world's mirror image."""
+    return sides * jnp.array([-1.0 if name in SIDEWAYS else 1.0 for name, _ in terms])
 
 
 def _aside(moment: Moment) -> Float[Array, " env"]:

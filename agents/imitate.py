@@ -26,6 +26,7 @@ from jaxrecon.agents.networks import HEADS, Policy, PolicyConfig, create_policy
 from jaxrecon.agents.normalisers import having_seen
 from jaxrecon.agents.outputs import Output, PolicyOutput
 from jaxrecon.agents.shown import Shown, prepare
+from jaxrecon.agents.validation import Chosen
 from jaxrecon.dynamics import LATERAL, LONGITUDINAL
 
 SELECTIONS = ("best", "driving", "last")
@@ -267,16 +268,11 @@ def _begin(policy: Policy, rows: Shown, params: ImitationParams) -> _Training:
 def _drive(
     training: _Training, validate: Callable[[Policy], float], config: ImitationConfig
 ) -> tuple[_Training, float]:
-    """Let the policy drive; it is chosen where it does so better than any before."""
-    cost = float(validate(training.policy))
-    if config.select == "driving" and not np.isfinite(cost):
-        raise optimise.NonFiniteError(
-            f"the cost of driving is {cost}, and no policy can be selected by it: give clips in which the expert moves"
-        )
-    if config.select == "driving" and cost < float(training.lowest):
-        chosen = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), training.policy)
-        training = dataclasses.replace(training, chosen=chosen, lowest=jnp.array(cost, jnp.float32))
-    return training, cost
+    """Let the policy drive; where driving selects, it is chosen if it does so better than any before."""
+    if config.select != "driving":
+        return training, float(validate(training.policy))
+    best, cost = Chosen(training.chosen, training.lowest).or_better(training.policy, validate)
+    return dataclasses.replace(training, chosen=best.policy, lowest=best.cost), cost
 
 
 def _raise_if_stuck(figures: dict[str, np.ndarray], first: int) -> None:

@@ -1,5 +1,6 @@
 """PPO: improve a policy by driving, with checkpoints from which an interrupted run goes on exactly."""
 
+import math
 import pathlib
 import time
 import warnings
@@ -18,6 +19,7 @@ from jaxrecon.agents.imitation_loss import UNFOCUSED_IMITATION, ImitationParams
 from jaxrecon.agents.ppo_config import DEFAULT_PPO, PPOConfig, PPOParams
 from jaxrecon.agents.ppo_update import TrainingState, initial_state, update
 from jaxrecon.agents.shown import Shown, prepare
+from jaxrecon.agents.validation import Chosen
 
 __all__ = ["TrainingState", "fit", "initial_state", "update"]
 
@@ -33,6 +35,7 @@ def fit(
     demonstrations: Any = None,
     imitation_params: ImitationParams = UNFOCUSED_IMITATION,
     folder: str | pathlib.Path | None = None,
+    validate: Callable[[Any], float] | None = None,
     identity: Mapping[str, str] | None = None,
     callback: Callable[[int, Figures], None] | None = None,
     progress: bool = True,
@@ -53,16 +56,19 @@ def fit(
             or what ``shown.prepare`` made of those of several; or None.
         imitation_params: of that loss; its learning rate and weight decay have no effect here.
         folder: of the checkpoints; None saves nothing.
+        validate: cost of driving of a policy, the lower the better, see ``validation.DrivingCost``; asked every
+            ``config.validate_every`` updates and after the last. The policy of the lowest cost is returned.
         identity: what else a resumed run must agree in, a scene's content hash, say.
         callback: called on the host after each update with its number, counted from 0, and its figures.
         progress: show a bar with reward, event rate and environment steps per second.
 
     Returns:
-        The policy, and per update every figure of ``update`` and ``steps_per_second``.
+        The policy, the last one where nothing validates, and per update every figure of ``update``,
+        ``steps_per_second``, and ``driving_cost``, NaN where it was not asked for.
 
     Raises:
         CheckpointError: when the folder holds the checkpoints of another run.
-        NonFiniteError: when gradients stay NaN or infinite.
+        NonFiniteError: when gradients stay NaN or infinite, or the cost of driving is.
         InvalidBatchError: when no step of an update belongs to an episode.
         DemonstrationError: when demonstrations are given and none is valid.
         ValueError: when a head is to learn from a reward that the environment does not have.
@@ -73,13 +79,14 @@ def fit(
     if demonstrations is not None and config.imitation_share > 0:
         history = histories.history_of(policy)
         shown = demonstrations if isinstance(demonstrations, Shown) else prepare(demonstrations, history)
+    chosen = None if validate is None else Chosen.start(training.policy)
     checkpoints = None
     rows: list[Figures] = []
     if folder is not None:
         checkpoints = TrainingCheckpoints(
             folder, _run(policy, config, key, params, imitation_params) | {"identity": dict(identity or {})}
         )
-        training, rows = checkpoints.restore_latest(training)
+        (training, chosen), rows = checkpoints.restore_latest((training, chosen))
     with tqdm(total=config.updates, initial=len(rows), desc="ppo", unit="update", disable=not progress) as bar:
         for number in range(len(rows), config.updates):
             start = time.perf_counter()
@@ -89,12 +96,15 @@ def fit(
             figures = jax.device_get(figures)
             speed = config.environments * config.steps / (time.perf_counter() - start)
             _raise_if_stuck(figures, number, config)
-            rows.append(figures | {"steps_per_second": np.float32(speed)})
-            if checkpoints and ((number + 1) % config.save_every == 0 or number + 1 == config.updates):
-                checkpoints.save(number + 1, training, rows)
-            bar.set_postfix(
-                reward=f"{figures['reward']:.4f}", events=f"{figures['event_rate']:.2%}", steps_per_s=f"{speed:.0f}"
-            )
+            cost, last = math.nan, number + 1 == config.updates
+            if chosen is not None and validate is not None and ((number + 1) % config.validate_every == 0 or last):
+                chosen, cost = chosen.or_better(training.policy, validate)
+            rows.append(figures | {"steps_per_second": np.float32(speed), "driving_cost": np.float32(cost)})
+            if checkpoints and ((number + 1) % config.save_every == 0 or last):
+                checkpoints.save(number + 1, (training, chosen), rows)
+            told = {"reward": f"{figures['reward']:.4f}", "events": f"{figures['event_rate']:.2%}"}
+            told |= {} if chosen is None else {"driving": f"{float(chosen.cost):.3f}"}
+            bar.set_postfix(told | {"steps_per_s": f"{speed:.0f}"})
             bar.update()
             if callback is not None:
                 callback(number, rows[-1])
@@ -105,7 +115,7 @@ def fit(
             "capacity",
             stacklevel=2,
         )
-    return training.policy, curves
+    return training.policy if chosen is None else chosen.policy, curves
 
 
 def _run(

@@ -5,6 +5,8 @@ from typing import Any
 
 import flax.struct
 
+from jaxrecon.agents.augment import AugmentConfig
+
 
 @dataclasses.dataclass(frozen=True)
 class PPOConfig:
@@ -22,7 +24,10 @@ class PPOConfig:
         frozen: parts of the policy that are not trained, by name, ("encoder",) say.
         imitation_share: of the loss, and of the rows in a gradient step, that demonstrations have where they are given;
             0.2 is RAD's four to one.
+        augmentation: changes to demonstrations that keep their labels true; None changes nothing. What is driven is
+            changed by the environment (``varied.VariedEnvironment``).
         critic_updates: the first so many updates fit the critics and demonstrations only.
+        validate_every: updates between two drives of ``fit``'s ``validate``.
         save_every: updates between two checkpoints.
         stop_after_skips: gradient steps in a row that were not finite before training stops with an error.
     """
@@ -37,12 +42,15 @@ class PPOConfig:
     auxiliary: bool = True
     frozen: tuple[str, ...] = ()
     imitation_share: float = 0.2
+    augmentation: AugmentConfig | None = None
     critic_updates: int = 2
+    validate_every: int = 50
     save_every: int = 20
     stop_after_skips: int = 24
 
     def __post_init__(self) -> None:
-        for name in ("updates", "environments", "steps", "epochs", "minibatches", "save_every", "stop_after_skips"):
+        positive = ("updates", "environments", "steps", "epochs", "minibatches", "validate_every", "save_every")
+        for name in (*positive, "stop_after_skips"):
             if getattr(self, name) < 1:
                 raise ValueError(f"PPOConfig.{name} is {getattr(self, name)}, expected at least 1")
         if self.critic_updates < 0:

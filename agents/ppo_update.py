@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxrecon.agents import histories, optimise
+from jaxrecon.agents.augment import augment
 from jaxrecon.agents.environment import Environment
 from jaxrecon.agents.imitation_loss import ImitationParams, imitation_loss
 from jaxrecon.agents.normalisers import having_seen, value_unit
@@ -161,7 +162,7 @@ def _gradient_steps(
     rate = params.learning_rate + jnp.minimum(passed, 1.0) * (params.final_learning_rate - params.learning_rate)
     unit = value_unit(policy)
 
-    def loss_of(learned: Any, rows: Array, drawn: Array) -> tuple[Array, dict[str, Array]]:
+    def loss_of(learned: Any, rows: Array, drawn: Array, key: Array) -> tuple[Array, dict[str, Array]]:
         current = partition.joined(policy, learned)
         time, env = rows // config.environments, rows % config.environments
         output = current(experience.observations(time, env))
@@ -169,6 +170,8 @@ def _gradient_steps(
         loss, figures = ppo_loss(output, minibatch, params, policy_weight, config.rewards_of_heads, unit)
         if share > 0 and demonstrations is not None:
             seen, action = demonstrations.take(drawn)
+            if config.augmentation is not None:
+                seen, action = augment(seen, action, key, config.augmentation)
             everyone = jnp.ones(drawn.shape, bool)
             cloning = imitation_loss(current(seen), action, everyone, imitation_params, ego=_ego_of(seen))
             loss, figures = (1 - share) * loss + share * cloning, figures | {"imitation_loss": cloning}
@@ -177,10 +180,10 @@ def _gradient_steps(
     def step(carry: Any, inputs: Any) -> tuple[Any, dict[str, Array]]:
         learned, optimiser, skips, skipped = carry
         rows, key = inputs
-        drawn = jnp.zeros(0, jnp.int32)
+        drawn, (key_drawn, key_augment) = jnp.zeros(0, jnp.int32), jax.random.split(key)
         if share > 0 and demonstrations is not None:
-            drawn = jax.random.randint(key, (config.demonstrations_per_minibatch,), 0, demonstrations.count)
-        (loss, figures), gradients = jax.value_and_grad(loss_of, has_aux=True)(learned, rows, drawn)
+            drawn = jax.random.randint(key_drawn, (config.demonstrations_per_minibatch,), 0, demonstrations.count)
+        (loss, figures), gradients = jax.value_and_grad(loss_of, has_aux=True)(learned, rows, drawn, key_augment)
         learned, optimiser, norm, finite = optimise.guarded_step(transform, learned, optimiser, gradients, loss, rate)
         carry = (learned, optimiser, jnp.where(finite, 0, skips + 1), skipped + ~finite)
         return carry, figures | {"loss": loss, "gradient_norm": norm}

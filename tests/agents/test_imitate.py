@@ -20,7 +20,7 @@ from jaxrecon.agents import (
     PolicyConfig,
     imitate,
 )
-from jaxrecon.agents.augment import augment, jitter_light, mirror
+from jaxrecon.agents.augment import augment, draw_look, mirror_action, mirror_observation, relight, remount
 from jaxrecon.agents.imitation_loss import class_weights, controls_of, imitation_loss, soft_labels
 from jaxrecon.agents.outputs import PolicyOutput
 from jaxrecon.dynamics import anchors
@@ -205,8 +205,9 @@ def test_class_weights_balance_and_average_to_one():
 def test_mirroring_twice_is_nothing_and_once_swaps_left_and_right(seed):
     rng = np.random.default_rng(seed)
     seen, action = observations(rng, 3), jnp.asarray(rng.integers(0, 61, (3, 2)))
-    once, turned = mirror(seen, action, (0,))
-    jax.tree.map(np.testing.assert_array_equal, mirror(once, turned, (0,)), (seen, action))
+    once, turned = mirror_observation(seen, (0,)), mirror_action(action)
+    again = mirror_observation(once, (0,)), mirror_action(turned)
+    jax.tree.map(np.testing.assert_array_equal, again, (seen, action))
     np.testing.assert_array_equal(once.frames[:, 0, :, 0], seen.frames[:, 0, :, -1])
     np.testing.assert_allclose(anchors.LATERAL[turned[:, 0]], -anchors.LATERAL[action[:, 0]], atol=1e-6)
     np.testing.assert_array_equal(turned[:, 1], action[:, 1])
@@ -219,21 +220,37 @@ def test_histories_are_mirrored_and_lit_as_one():
     rng = np.random.default_rng(3)
     seen = observations(rng, 4)
     stacked = dataclasses.replace(seen, frames=jnp.asarray(rng.integers(0, 256, (4, 3, 2, 8, 8, 3)), jnp.uint8))
-    action = jnp.tile(jnp.array([[10, 20]]), (4, 1))
-    once, _ = mirror(stacked, action, (1, 0))
+    once = mirror_observation(stacked, (1, 0))
     np.testing.assert_array_equal(once.frames[:, 1, 0, :, 0], stacked.frames[:, 1, 1, :, -1])
     flat = jnp.full((4, 3, 2, 4, 4, 3), 100, jnp.uint8)
-    lit = np.asarray(jitter_light(flat, jax.random.key(0), AugmentConfig())).reshape(4, -1)
+    lit = np.asarray(relight(flat, draw_look(jax.random.key(0), 4, AugmentConfig()))).reshape(4, -1)
     assert all(np.ptp(row) == 0 for row in lit) and len(set(lit[:, 0].tolist())) > 1
 
 
 def test_light_changes_rows_apart_and_none_when_off():
     frames = jnp.full((4, 2, 4, 4, 3), 100, jnp.uint8)
-    same = jitter_light(frames, jax.random.key(0), AugmentConfig(brightness=0.0, contrast=0.0))
+    same = relight(frames, draw_look(jax.random.key(0), 4, AugmentConfig(brightness=0.0, contrast=0.0)))
     np.testing.assert_array_equal(frames, same)
-    changed = np.asarray(jitter_light(frames, jax.random.key(0), AugmentConfig(brightness=0.1))).astype(int)
+    changed = np.asarray(relight(frames, draw_look(jax.random.key(0), 4, AugmentConfig(brightness=0.1)))).astype(int)
     assert len({int(row.flat[0]) for row in changed}) > 1 and np.abs(changed - 100).max() <= 26
     assert all(np.ptp(row) == 0 for row in changed)
+
+
+def test_colours_change_by_channel_and_a_turned_mount_moves_all_frames_of_a_row_alike():
+    rng = np.random.default_rng(2)
+    frames = jnp.asarray(rng.integers(60, 160, (6, 2, 1, 8, 10, 3)), jnp.uint8)
+    config = AugmentConfig(brightness=0.0, contrast=0.0, colour=0.3, mount=2)
+    look = draw_look(jax.random.key(1), 6, config)
+    coloured = np.asarray(relight(frames, look)).astype(float)
+    ratio = coloured.sum((1, 2, 3, 4)) / np.asarray(frames).astype(float).sum((1, 2, 3, 4))
+    np.testing.assert_allclose(ratio, look.gain, atol=0.01)
+    assert np.ptp(ratio, axis=1).max() > 0.05
+    moved = np.asarray(remount(frames, look))
+    assert len({tuple(one) for one in np.asarray(look.offset).tolist()}) > 2
+    for row, (down, right) in enumerate(np.asarray(look.offset)):
+        for i, j in ((3, 4), (0, 0), (7, 9)):
+            source = np.clip(i - down, 0, 7), np.clip(j - right, 0, 9)
+            np.testing.assert_array_equal(moved[row, :, :, i, j], frames[row][:, :, source[0], source[1]])
 
 
 def test_augmentation_mirrors_labels_with_their_rows():
@@ -252,6 +269,7 @@ def test_augmentation_mirrors_labels_with_their_rows():
     [
         (lambda: AugmentConfig(mirror_cameras=(1, 2, 0)), "mirror_cameras is"),
         (lambda: AugmentConfig(contrast=1.5), "contrast is 1.5"),
+        (lambda: AugmentConfig(mount=-1), "mount is -1"),
         (lambda: ImitationConfig(select="worst"), "select is 'worst'"),
         (lambda: ImitationConfig(held_out_every=1), "held_out_every is 1"),
         (lambda: PolicyConfig(width=50), "width is 50, expected a multiple of the encoder's patch = 4"),

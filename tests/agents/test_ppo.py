@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrecon.agents import CheckpointError, InvalidBatchError, PPOConfig, PPOParams, ppo
+from jaxrecon.agents import CheckpointError, InvalidBatchError, NonFiniteError, PPOConfig, PPOParams, ppo
 from jaxrecon.agents.auxiliary import auxiliary_loss
 from jaxrecon.agents.outputs import PolicyOutput
 from jaxrecon.agents.ppo_loss import Samples, head_advantages, ppo_loss, reward_advantages
@@ -120,9 +120,10 @@ def test_rows_that_do_not_count_have_no_gradient_even_with_impossible_actions():
 
 @pytest.fixture
 def trained(table_config):
-    return lambda table, policy, **arguments: ppo.fit(
-        table, policy, table_config, jax.random.key(4), progress=False, **arguments
-    )
+    return lambda table, policy, changes=None, **arguments: ppo.fit(
+        table, policy, dataclasses.replace(table_config, **(changes or {})), jax.random.key(4), progress=False,
+        **arguments,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -154,6 +155,33 @@ def test_an_interrupted_run_goes_on_bit_for_bit(trained, problem, table_policy, 
         np.testing.assert_array_equal(history[name], joined[name], err_msg=name)
     finished, _ = trained(problem, table_policy, folder=tmp_path, callback=stop)
     assert equal(whole.parameters, finished.parameters)
+
+
+def test_the_policy_that_drove_best_is_kept_and_a_resumed_run_keeps_the_same(trained, problem, table_policy, tmp_path):
+    seen, costs = [], iter([0.7, 0.2, 0.5])
+    config = {"validate_every": 25}
+
+    def validate(policy):
+        seen.append(jax.tree.map(np.array, policy.parameters))
+        return next(costs)
+
+    best, curves = trained(problem, table_policy, validate=validate, changes=config)
+    asked = np.isfinite(curves["driving_cost"])
+    assert np.flatnonzero(asked).tolist() == [24, 49, 59]
+    np.testing.assert_allclose(curves["driving_cost"][asked], [0.7, 0.2, 0.5], rtol=1e-6)
+    assert equal(best.parameters, seen[1]) and not equal(best.parameters, seen[2])
+
+    def stop(number, figures):
+        if number == 52:
+            raise Interrupted
+
+    costs = iter([0.7, 0.2, 0.9])
+    with pytest.raises(Interrupted):
+        trained(problem, table_policy, validate=validate, changes=config, folder=tmp_path, callback=stop)
+    resumed, _ = trained(problem, table_policy, validate=validate, changes=config, folder=tmp_path)
+    assert equal(resumed.parameters, best.parameters)
+    with pytest.raises(NonFiniteError, match="cost of driving is nan"):
+        trained(problem, table_policy, validate=lambda policy: np.nan, changes=config)
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_the_run_is_the_same(trained, problem, table_policy, tmp_path):
@@ -219,6 +247,7 @@ def test_training_leaves_the_given_policy_alone(trained, problem, table_policy):
         ({"imitation_share": 1.0}, "imitation_share is 1.0, expected 0 <= share < 1"),
         ({"lateral_rewards": ()}, "lateral_rewards is empty"),
         ({"critic_updates": -1}, "critic_updates is -1"),
+        ({"validate_every": 0}, "validate_every is 0"),
     ],
 )
 def test_bad_configuration_is_named(fields, message):
