@@ -6,7 +6,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
-from fitted_streets import FIRST, MOST, cameras_of, read_streets, splat_world
+from fitted_streets import FIRST, MOST, cameras_of, read_street, splat_world
 from rooms import with_room
 from runs import RunError
 from scoreboard_worlds import drive_group
@@ -125,10 +125,8 @@ def _drawn(scene: Scene) -> SplatCameras:
 
 
 def _fitted(folder: pathlib.Path, seed: int, size: tuple[int, int]) -> CousinWorld:
-    found = [one for one in read_streets(folder, "train") if one.street.seed == seed]
-    if not found:
-        raise RunError(f"{folder} holds no street {seed}; name one that fit_streets.py made")
-    return CousinWorld(found[0].log, Simulator(splat_world(found, size)), found[0].content, "fitted street")
+    found = read_street(folder, seed)
+    return CousinWorld(found.log, Simulator(splat_world([found], size)), found.content, "fitted street")
 
 
 def _rebuilt(recording: pathlib.Path, folder: pathlib.Path, size: tuple[int, int]) -> CousinWorld:

@@ -6,23 +6,23 @@ Its drive and its traffic follow from its seed; their hash is noted with the sce
 
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from host_processes import made_on_host, side_by_side
 from runs import RunError
 
 from jaxrecon import street
 from jaxrecon.agents.evaluation_sets import scene_hash
 from jaxrecon.logs import DrivingLog
-from jaxrecon.scene import Scene, build_levels, ground, load_compact, load_levels, occupancy, save_compact
+from jaxrecon.scene import Levels, Scene, build_levels, ground, load_compact, load_levels, occupancy, save_compact
 from jaxrecon.scene.compact import KIND, VERSION
 from jaxrecon.simulator import (
+    POLICY_RENDER,
     SplatCameras,
     World,
     build_world,
@@ -32,6 +32,8 @@ from jaxrecon.simulator import (
     policy_cameras,
     policy_rig,
 )
+from jaxrecon.simulator.cameras import EXACT_RENDER, drawn_by
+from jaxrecon.simulator.rigs import check_rig
 from jaxrecon.storage import read_folder
 from jaxrecon.street import CameraConfig, LidarConfig, StreetConfig
 
@@ -40,6 +42,7 @@ FIRST = {"train": 1000, "test": 2000}  # seeds of the streets to train in, and o
 MOST = 1000  # streets of a part
 SCENE, MAPS = "scene", "maps.npz"
 FEW_SPLATS = 10_000  # a scene of fewer is drawn as it is: its policy-resolution form would be larger
+AS_FITS, UNPACKED = "auto", "xla"  # backends: the device's best, and one that takes an arena as it is
 _UNKNOWN = np.iinfo(np.int16).min
 
 
@@ -54,6 +57,8 @@ class FittedStreet:
         obstacles: that the LiDAR saw.
         ground: likewise.
         content: hash of the stored scene.
+        world: the street's state, without cameras.
+        levels: the scene's policy-resolution form; None where it is drawn as it is.
     """
 
     street: street.Street
@@ -62,6 +67,8 @@ class FittedStreet:
     obstacles: occupancy.DistanceField
     ground: ground.HeightField
     content: str
+    world: World
+    levels: Levels | None
 
 
 def save_street(log: DrivingLog, scene: Scene, note: dict[str, Any], folder: pathlib.Path) -> str:
@@ -91,9 +98,20 @@ def read_streets(folder: pathlib.Path, part: Part) -> tuple[FittedStreet, ...]:
     Raises:
         RunError: if there are none, or a scene was fitted to another drive than its seed gives.
     """
-    places, config = street_places(folder, part), street_config(folder)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return tuple(pool.map(lambda one: _read_street(config, *one), places))
+    places = street_places(folder, part)
+    return tuple(side_by_side(partial(_read_street, street_config(folder)), *zip(*places, strict=True)))
+
+
+def read_street(folder: pathlib.Path, seed: int) -> FittedStreet:
+    """The street of a seed.
+
+    Raises:
+        RunError: if there is none, or its scene was fitted to another drive than the seed gives.
+    """
+    place = folder / f"street-{seed}"
+    if not place.is_dir():
+        raise RunError(f"{folder} holds no street-{seed}; make it with fit_streets.py")
+    return _read_street(street_config(folder), seed, place)
 
 
 def _read_street(config: StreetConfig, seed: int, place: pathlib.Path) -> FittedStreet:
@@ -106,7 +124,9 @@ def _read_street(config: StreetConfig, seed: int, place: pathlib.Path) -> Fitted
             f"{scene_hash(log)[:12]}; fit the street again"
         )
     content = read_folder(place / SCENE, kind=KIND, version=VERSION).content_hash
-    return FittedStreet(one, log, scene, *_read_maps(place / MAPS), content)
+    obstacles, height = _read_maps(place / MAPS)
+    world = build_world(log, None, None, obstacles, ground=height)
+    return FittedStreet(one, log, scene, obstacles, height, content, world, _levels_of(scene))
 
 
 def street_log(one: street.Street) -> DrivingLog:
@@ -142,30 +162,43 @@ def splat_world(streets: Sequence[FittedStreet], size: tuple[int, int]) -> World
         streets: one or more.
         size: of the policy's images, pixels.
     """
-
-    def build(one: FittedStreet, source: SplatCameras) -> World:
-        # Each street has shapes of its own: an accelerator would compile a thousand small programs for them.
-        with jax.default_device(_processor()):
-            return build_world(one.log, source, policy_rig(one.log, *size), one.obstacles, ground=one.ground)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        sources = list(pool.map(lambda one: cameras_of(one.scene), streets))
-        worlds = [dataclasses.replace(world, source=None) for world in pool.map(build, streets, sources)]
-    with jax.default_device(_processor()):
-        world = join_worlds(worlds)
-    world = jax.tree.map(jnp.asarray, jax.device_get(world))
-    return dataclasses.replace(world, source=join_cameras(sources))
+    world = made_on_host(lambda: join_worlds([_with_rig(one, size) for one in streets]))
+    return dataclasses.replace(world, source=_splat_cameras(streets))
 
 
-def _processor() -> jax.Device:
-    return jax.devices("cpu")[0]
+def _splat_cameras(streets: Sequence[FittedStreet]) -> SplatCameras:
+    def unpacked() -> SplatCameras:
+        return join_cameras([_cameras(one.scene, one.levels, UNPACKED) for one in streets])
+
+    cameras = made_on_host(unpacked)
+    return drawn_by(cameras, dataclasses.replace(cameras.config, backend=AS_FITS))
+
+
+def _with_rig(one: FittedStreet, size: tuple[int, int]) -> World:
+    rig = policy_rig(one.log, *size)
+    check_rig(rig, one.log.ego)
+    scene = {"ego_from_camera": rig.ego_from_camera[None], "intrinsics": rig.intrinsics[None]}
+    return dataclasses.replace(one.world, rig=dataclasses.replace(rig, **scene))
 
 
 def cameras_of(scene: Scene, folder: pathlib.Path | None = None) -> SplatCameras:
     """What draws a scene for a policy: its policy-resolution form, from its folder where that is given."""
-    if int(np.asarray(scene.gaussians.valid).sum()) < FEW_SPLATS:
-        return exact_cameras(scene)
-    return policy_cameras(build_levels(scene) if folder is None else load_levels(folder), scene)
+    levels = load_levels(folder) if folder is not None and not _is_small(scene) else _levels_of(scene)
+    return _cameras(scene, levels, AS_FITS)
+
+
+def _cameras(scene: Scene, levels: Levels | None, backend: str) -> SplatCameras:
+    if levels is None:
+        return exact_cameras(scene, dataclasses.replace(EXACT_RENDER, backend=backend))
+    return policy_cameras(levels, scene, dataclasses.replace(POLICY_RENDER, backend=backend))
+
+
+def _levels_of(scene: Scene) -> Levels | None:
+    return None if _is_small(scene) else build_levels(scene)
+
+
+def _is_small(scene: Scene) -> bool:
+    return int(np.asarray(scene.gaussians.valid).sum()) < FEW_SPLATS
 
 
 def _write_maps(obstacles: occupancy.DistanceField, height: ground.HeightField, path: pathlib.Path) -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import jax
 import numpy as np
 from fitted_streets import cameras_of, read_streets, splat_world
+from host_processes import made_on_host
 from rooms import roomy
 from runs import RunError
 
@@ -84,7 +85,7 @@ def street_groups(folder: pathlib.Path, size: tuple[int, int]) -> tuple[Group, G
     """
     streets = read_streets(folder, "test")
     splats = splat_world(streets, size)
-    cast = StreetCameras(stack_streets([one.street.world for one in streets]))
+    cast = StreetCameras(made_on_host(lambda: stack_streets([one.street.world for one in streets])))
     logs, content = tuple(one.log for one in streets), tuple(one.content for one in streets)
     return (
         Group("streets", "splats", Simulator(splats), logs, content),

@@ -1,16 +1,13 @@
 """Worlds of procedural streets without recording or fitting anything: a log of map and traffic, assembled to splats."""
 
 import dataclasses
-import multiprocessing
-import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 from benchmark_rows import BenchmarkError
+from host_processes import side_by_side
 
 from jaxrecon import street
 from jaxrecon.logs import CameraMount, DrivingLog
@@ -32,7 +29,6 @@ from jaxrecon.simulator import (
 from jaxrecon.street import CameraConfig, StreetConfig
 
 AHEAD, LEFT, RIGHT, BEHIND = 0.0, 60.0, -60.0, 180.0  # degrees to the left
-PROCESSES_FROM = 4  # streets for which starting processes is worth while
 MOVING = (5, 3, 2, 4)  # moving cars of one street after another
 
 
@@ -75,21 +71,9 @@ def make_street(
 def make_streets(
     configs: Sequence[StreetConfig], size: tuple[int, int], yaws_deg: tuple[float, ...], assembly: AssembleConfig
 ) -> list[StreetWorld]:
-    """A street of each configuration, by its number for a seed, side by side.
-
-    Several are made by processes of their own on the host's cores: most of the work is NumPy's and holds one core each.
-    """
+    """A street of each configuration, by its number for a seed, side by side."""
     make = partial(make_street, size=size, yaws_deg=yaws_deg, assembly=assembly)
-    if len(configs) < PROCESSES_FROM:
-        return list(map(make, configs, range(len(configs))))
-    workers = min(len(configs), os.cpu_count() or 1)
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), on_cpu) as pool:
-        return list(pool.map(make, configs, range(len(configs))))
-
-
-def on_cpu() -> None:
-    """Leave an accelerator to the process that started this one."""
-    jax.config.update("jax_platforms", "cpu")
+    return side_by_side(make, configs, range(len(configs)))
 
 
 def busy_street(config: StreetConfig, seed: int, moving: Sequence[int] = MOVING) -> StreetConfig:

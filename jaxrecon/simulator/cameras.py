@@ -202,6 +202,15 @@ def join_cameras(sources: Sequence[SplatCameras], config: RenderConfig | None = 
     )
 
 
+def drawn_by(source: SplatCameras, config: RenderConfig) -> SplatCameras:
+    """The same splats drawn in another way; their arena is packed for the config's backend."""
+    view = source.view
+    if view is not None:
+        view = dataclasses.replace(view, arena=packed_for(view.arena, config.backend))
+    arena = packed_for(source.arena, config.backend)
+    return dataclasses.replace(source, arena=arena, view=view, config=config)
+
+
 def join_skies(skies: Sequence[Float[Array, "_ _ _ 3"]]) -> Float[Array, "scene row column 3"]:
     """Skies of several scenes, resampled where they differ to the most rows and columns of any."""
     rows, columns = (max(sky.shape[axis] for sky in skies) for axis in (1, 2))

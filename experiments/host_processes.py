@@ -1,0 +1,46 @@
+"""Many pieces of work on the host's cores: side by side, or for an accelerator."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+PROCESSES_FROM = 4  # pieces for which starting processes is worth while
+
+
+def side_by_side(make: Callable[..., Any], *pieces: Sequence[Any]) -> list[Any]:
+    """As ``map``, for work that is NumPy's and Python's and holds one core each: by processes if there are several.
+
+    They compute on CPUs and leave an accelerator to the process that starts them.
+
+    Args:
+        make: of a module's top level, and whatever it returns, can be pickled.
+        pieces: its arguments, one sequence each.
+    """
+    if len(pieces[0]) < PROCESSES_FROM:
+        return list(map(make, *pieces))
+    workers = min(len(pieces[0]), os.cpu_count() or 1)
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), on_cpu) as pool:
+        return list(pool.map(make, *pieces))
+
+
+def on_cpu() -> None:
+    """Leave an accelerator to the process that started this one."""
+    jax.config.update("jax_platforms", "cpu")
+
+
+def made_on_host(make: Callable[[], Any]) -> Any:
+    """What is made of pieces that differ in shape, computed on a CPU and then put on JAX's default device.
+
+    An accelerator would compile hundreds of small programs for so many shapes.
+
+    Args:
+        make: returns a pytree.
+    """
+    with jax.default_device(jax.devices("cpu")[0]):
+        made = make()
+    return jax.tree.map(jnp.asarray, jax.device_get(made))
