@@ -2,6 +2,7 @@
 
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -17,6 +18,9 @@ HEADER = 26
 GAP = 6
 ERROR_GAIN = 3.0  # small errors are what a reader looks for
 UNKNOWN = 128  # grey of what has no value
+FEW = 5  # curves of a panel whose legend leaves them visible
+IN_A_ROW = 4  # panels
+COLOURS = matplotlib.colormaps["tab20"]
 
 
 def plot_learning_curves(
@@ -25,6 +29,8 @@ def plot_learning_curves(
     axis_labels: Mapping[str, str] | None = None,
 ) -> None:
     """One panel a figure of merit, one line a series, over updates.
+
+    A series of panels with many has one colour in all of these, and one legend beside them.
 
     Args:
         panels: title of each panel to its series by name.
@@ -36,22 +42,31 @@ def plot_learning_curves(
     """
     if not panels:
         raise ValueError(f"{path}: expected at least one panel, received none")
-    figure = Figure(figsize=(4.2 * len(panels), 3.4), dpi=110, layout="constrained")
+    columns, rows = min(len(panels), IN_A_ROW), -(-len(panels) // IN_A_ROW)
+    figure = Figure(figsize=(4.2 * columns, 3.4 * rows), dpi=110, layout="constrained")
+    crowded = list(dict.fromkeys(name for series in panels.values() if len(series) > FEW for name in series))
+    colours = {name: COLOURS(number % COLOURS.N) for number, name in enumerate(crowded)}
+    lines: dict[str, Any] = {}
     for number, (title, series) in enumerate(panels.items()):
-        axes = figure.add_subplot(1, len(panels), number + 1)
+        axes = figure.add_subplot(rows, columns, number + 1)
         for name, values in series.items():
             values = np.asarray(values, float)
             if values.ndim != 1 or not values.size or not np.isfinite(values).all():
                 raise ValueError(
                     f"{path}: series {name!r} of {title!r}: expected finite numbers in one dimension, received {values}"
                 )
-            axes.plot(np.arange(1, len(values) + 1), values, label=name, linewidth=1.6, marker="o", markersize=2)
+            colour = colours[name] if len(series) > FEW else None
+            look: dict[str, Any] = {"linewidth": 1.6, "marker": "o", "markersize": 2, "color": colour}
+            (line,) = axes.plot(np.arange(1, len(values) + 1), values, label=name, **look)
+            lines |= {name: line} if len(series) > FEW else {}
         axes.set_title(title, fontsize=10)
         axes.set_xlabel((axis_labels or {}).get(title, "update"))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        if len(series) > 1:
+        if 1 < len(series) <= FEW:
             axes.legend(fontsize=8, frameon=False)
+    if lines:
+        figure.legend(list(lines.values()), list(lines), loc="outside right center", fontsize=8, frameon=False)
     with replacing(path) as temporary:
         FigureCanvasAgg(figure).print_png(str(temporary))
 

@@ -47,6 +47,9 @@ def test_learning_curves_make_a_picture_with_a_panel_each(tmp_path):
     plot_learning_curves({"reward": {"a": [0.0, 1.0]}}, one)
     plot_learning_curves({"reward": {"a": [0.0, 1.0]}, "loss": {"a": [1.0], "b": np.array([2.0])}}, two)
     assert Image.open(two).width == 2 * Image.open(one).width
+    many = tmp_path / "many.png"
+    plot_learning_curves({f"panel {i}": {f"series {j}": [0.0, float(j)] for j in range(7)} for i in range(5)}, many)
+    assert Image.open(many).size == (4 * Image.open(one).width, 2 * Image.open(one).height)
 
 
 @pytest.mark.parametrize("values", [[], [1.0, np.nan], np.ones((1, 2))], ids=["empty", "nan", "matrix"])
