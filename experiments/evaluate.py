@@ -27,7 +27,7 @@ import jax
 import tyro
 from runs import Run, RunError, write_text
 from scoreboard_page import interval_text, write_pages
-from scoreboard_stages import Entrant, Stored, compared, load_entrants, reference_drivers, score
+from scoreboard_stages import REFERENCES, Entrant, Stored, compared, load_entrants, reference_drivers, score
 from scoreboard_transfer import transfer
 from scoreboard_worlds import Group, drive_group, scenario_group, slug, street_groups, with_enough_room
 
@@ -94,6 +94,7 @@ class Evaluate:
         resamples: of the bootstrap; the preset says by default.
         batch: clips driven side by side where cameras are drawn; by default 64 on CPU and 512 elsewhere.
         moments: held-out moments in which actions are compared; the preset says by default.
+        films: names of the policies whose failures are filmed; all by default. Of a name's seeds it is the first.
     """
 
     out: pathlib.Path = pathlib.Path("outputs/scoreboard")
@@ -112,6 +113,7 @@ class Evaluate:
     resamples: int | None = None
     batch: int | None = None
     moments: int | None = None
+    films: tuple[str, ...] | None = None
 
     @property
     def amount(self) -> Amount:
@@ -133,6 +135,7 @@ def main(config: Evaluate) -> dict[str, Any]:
     """Score whoever is not scored yet, and write the scoreboard; returns what its JSON holds."""
     stored = [_stored(text, False) for text in config.policy] + [_stored(text, True) for text in config.blind]
     policies, size = load_entrants(stored)
+    _check_films(config, policies)
     groups, params = _groups(config, size or SIZE), default_params()
     sets = {group.name: _frozen(config, group, params) for group in groups if group.first}
     banks = {group.name: _bank(group, sets[group.name]) for group in groups if group.first}
@@ -142,11 +145,15 @@ def main(config: Evaluate) -> dict[str, Any]:
         _freeze(_set_path(config, name), chosen)
     alone: dict[tuple[str, str], Scores] = {}
     rows, pooled, videos, scored = [], {}, run.folder / "videos", []
+    firsts = {group.name: group.world_name for group in groups if group.first}
     for group in groups:
         entrants = [*reference_drivers(group), *policies]
         scored += [f"{_stage_name(group, entrant)}-" for entrant in entrants]
         for entrant in entrants:
-            alone[group.world_name, entrant.label] = _scored(config, run, group, entrant, sets, params)
+            # Who does not look drives alike however the scenes are drawn.
+            seen_before = None if group.first or entrant.looks else alone[firsts[group.name], entrant.label]
+            found = seen_before or _scored(config, run, group, entrant, sets, params)
+            alone[group.world_name, entrant.label] = found
         for name in dict.fromkeys(entrant.name for entrant in entrants):
             runs = [alone[group.world_name, entrant.label] for entrant in entrants if entrant.name == name]
             pooled[group.world_name, name] = found = pool(runs)
@@ -174,9 +181,23 @@ def _scored(
 ) -> Scores:
     """Scores of one entrant in one group, from its stage."""
     name, clips = _stage_name(group, entrant), sets[group.name].clips
-    stage = run.stage(name, lambda folder: score(group, entrant, clips, params, config.side_by_side, folder))
+    filmed = entrant.seed == 0 and (config.films is None or entrant.name in (*config.films, *REFERENCES))
+    stage = run.stage(name, lambda folder: score(group, entrant, clips, params, config.side_by_side, filmed, folder))
     _publish(stage.folder, run.folder / "videos", name)
     return load_scores(stage.folder / "scores.npz")
+
+
+def _check_films(config: Evaluate, policies: list[Entrant]) -> None:
+    """Raise for names that no policy has.
+
+    Raises:
+        RunError: naming one.
+    """
+    unknown = sorted(set(config.films or ()) - {one.name for one in policies})
+    if unknown:
+        raise RunError(
+            f"--films {unknown[0]}: no policy has that name; expected some of {sorted({one.name for one in policies})}"
+        )
 
 
 def _stage_name(group: Group, entrant: Entrant) -> str:

@@ -33,7 +33,7 @@ from jaxrecon.storage import StorageError
 from jaxrecon.street import CameraConfig, LidarConfig, StreetConfig
 
 ROOM = (384, 256, 448)  # boxes, quadrics and crowns of a street, for all to compile once
-FULL_SPLATS = 20_000  # 96 streets of as many fit into 40 MB, and a policy's small images show no more
+FULL_SPLATS = 20_000  # 152 streets of as many fit into 60 MB, and a policy's small images show no more
 SHEET_WIDTH = 240  # pixels of each image on a street's sheet
 
 
@@ -81,7 +81,7 @@ SCALES = {
     "full": StreetScale(
         StreetConfig(cameras=(CameraConfig(width=288, height=192),), lidar=LidarConfig(columns=240)),
         dataclasses.replace(_fit(4000, FULL_SPLATS, 4096), steps_per_call=100),
-        32,
+        88,
         64,
     ),
 }

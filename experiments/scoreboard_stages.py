@@ -83,9 +83,10 @@ def reference_drivers(group: Group) -> list[Entrant]:
 
 
 def score(
-    group: Group, entrant: Entrant, clips: Clips, params: SimulatorParams, batch: int, folder: pathlib.Path
-) -> dict[str, Any]:
-    """Drive every clip and keep scores, and films of one failure of each kind."""
+    group: Group, entrant: Entrant, clips: Clips, params: SimulatorParams, batch: int, filmed: bool,
+    folder: pathlib.Path,
+) -> dict[str, Any]:  # fmt: skip
+    """Drive every clip and keep scores, and if wanted films of one failure of each kind."""
     key, driver = jax.random.key(0), entrant.driver
     if driver is None:
         report = evaluate_recorded(group.simulator, clips, params, key)
@@ -94,8 +95,8 @@ def score(
         report = evaluate(group.simulator, driver, clips, params, key, batch=many, name=entrant.label)
     scores = scores_of(report)
     save_scores(scores, folder / "scores.npz")
-    chosen = {event: ended[0] for event, ended in failures(scores).items() if ended}
-    if chosen and driver is not None and (driver.draws or group.first):
+    chosen = {event: ended[0] for event, ended in failures(scores).items() if ended and filmed}
+    if driver is not None:
         _film(group, entrant, clips, chosen, params, folder)
     told = {name: report.summary[name] for name in ("CR", "DR", "progress")}
     return {**told, "overflow_share": report.overflow_share, "filmed": chosen}
