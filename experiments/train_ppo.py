@@ -4,10 +4,10 @@
     python experiments/train_ppo.py --streets outputs/streets --out outputs/scratch --imitation-share 0
     python experiments/train_ppo.py --streets outputs/streets --out outputs/hardened --corner-cases 2000
 
-Writes into the folder: `policy`; `metrics.jsonl`, a line an update; `curves.png`; `metrics.json`, with how the policy
-drives on streets kept for validation, before and after. With corner cases also `corner_cases.png`, how each behaviour
-stands. The same command goes on where it was stopped, exactly; with
-more --updates it lengthens the run.
+Writes into the folder: `policy`, the one that drove best on streets kept for validation; `metrics.jsonl`, a line an
+update; `curves.png`; `metrics.json`, with how the policy drives on those streets, before and after. With corner cases
+also `corner_cases.png`, how each behaviour stands. The same command goes on where it was stopped, exactly; with more
+--updates it lengthens the run.
 """
 
 import dataclasses
@@ -27,6 +27,7 @@ from training_presets import (
     ERRORS,
     PROGRESS_WEIGHT,
     TERMS,
+    VARIED,
     PresetName,
     changed,
     for_training,
@@ -41,7 +42,7 @@ from training_worlds import TrainingWorlds, driving_of, show_all, training_world
 
 from jaxrecon import agents
 from jaxrecon.agents import PPOParams
-from jaxrecon.simulator import Simulator
+from jaxrecon.agents.varied import VariedEnvironment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +56,7 @@ class TrainPPO:
         preset: how much of everything; `auto` takes `full` where JAX finds an accelerator, else `cpu`.
         size: of a new policy; the preset says by default.
         blind: show it black frames.
+        varied: light, colours and mount differ from clip to clip and half of the worlds are mirrored; not if blind.
         freeze: parts of the policy that are not trained, `encoder` say.
         progress: what a metre along the path is worth, as long as the recorded driver is not behind.
         imitation_share: of the loss and of the rows of a step; 0 imitates nothing.
@@ -80,6 +82,7 @@ class TrainPPO:
     preset: PresetName = "auto"
     size: str | None = None
     blind: bool = False
+    varied: bool = True
     freeze: tuple[str, ...] = ()
     progress: float = PROGRESS_WEIGHT
     imitation_share: float = 0.2
@@ -102,7 +105,10 @@ def main(config: TrainPPO) -> dict[str, Any]:
     """Train until all updates are done; returns the metrics."""
     names = ("updates", "environments", "steps", "epochs", "copies", "clips")
     preset = changed(preset_of(config.preset), **{name: getattr(config, name) for name in names})
-    schedule = dataclasses.replace(preset.ppo, frozen=config.freeze, imitation_share=config.imitation_share)
+    changes = VARIED if config.varied and not config.blind else None
+    schedule = dataclasses.replace(
+        preset.ppo, frozen=config.freeze, imitation_share=config.imitation_share, augmentation=changes
+    )
     policy = _start(config, preset.policy, preset.image)
     image = (policy.config.width, policy.config.height)
     worlds, params = training_worlds(config.streets, image), training_params(config.progress)
@@ -121,7 +127,9 @@ def main(config: TrainPPO) -> dict[str, Any]:
         environment = with_cases(train, params, config.corner_cases, key_of(config.seed, 4))
         params = dataclasses.replace(params, case_share=jnp.asarray(config.corner_share, jnp.float32))
         content = content | {"corner cases": hash_of_cases(environment)}
-    shown = None
+    if changes is not None:
+        environment = VariedEnvironment(environment, changes)
+    costs, shown = _costs(config, worlds, policy.config.action, preset.clips), None
     if config.imitation_share > 0:
         key_shown = key_of(config.seed, 1)
         shown = show_all(train, params, preset.copies, policy.config.history, key_shown, config.blind)
@@ -129,6 +137,7 @@ def main(config: TrainPPO) -> dict[str, Any]:
     trained, curves = agents.ppo.fit(
         environment, policy, schedule, key_of(config.seed, 0), params=numbers, environment_params=params,
         demonstrations=shown, folder=run.folder / "checkpoints", identity=content, callback=records.add,
+        validate=lambda one: float(np.mean([cost(one) for cost in costs.values()])),
     )  # fmt: skip
     records.draw()
     draw_behaviours(records.rows, run.folder)
@@ -139,7 +148,11 @@ def main(config: TrainPPO) -> dict[str, Any]:
         "skipped": int(curves["skipped"][-1]),
         "overflow_share": float(curves["overflow_share"].mean()),
         "device": jax.devices()[0].device_kind,
-        "driving": _driving(config, worlds, {"before": policy, "after": trained}, preset.clips),
+        "driving": {
+            name + where: driving_of(cost, one)
+            for where, cost in costs.items()
+            for name, one in {"before": policy, "after": trained}.items()
+        },
     }
     if config.corner_cases:
         metrics["corner_cases"] = standing(records.rows[-1])
@@ -195,19 +208,15 @@ def _identity(
     }  # fmt: skip
 
 
-def _driving(
-    config: TrainPPO, worlds: TrainingWorlds, policies: dict[str, agents.Policy], count: int
-) -> dict[str, dict[str, float]]:
-    """How policies drive on the streets that are kept for validation, and in corner cases there if any were made."""
-    action = next(iter(policies.values())).config.action
-    validation: Simulator = for_training(worlds.validation, action, config.blind)
+def _costs(config: TrainPPO, worlds: TrainingWorlds, action: str, count: int) -> dict[str, agents.DrivingCost]:
+    """How policies drive on the streets that are kept for validation, and in corner cases there if any are made."""
+    validation, params = for_training(worlds.validation, action, config.blind), validation_params()
     clips = validation_clips(validation, key_of(config.seed, 2), count)
-    cost = agents.DrivingCost(validation, clips, validation_params(), count, config.blind)
-    told = {name: driving_of(cost, one) for name, one in policies.items()}
+    costs = {"": agents.DrivingCost(validation, clips, params, count, config.blind)}
     if config.corner_cases:
-        cost = cases_as_clips(validation, validation_params(), count, key_of(config.seed, 5), config.blind)
-        told |= {f"{name}, corner cases": driving_of(cost, one) for name, one in policies.items()}
-    return told
+        cases = cases_as_clips(validation, params, count, key_of(config.seed, 5), config.blind)
+        costs[", corner cases"] = cases
+    return costs
 
 
 if __name__ == "__main__":

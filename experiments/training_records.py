@@ -14,6 +14,7 @@ from jaxrecon import viz
 from jaxrecon.agents.outputs import HEADS
 
 REDRAW = 30.0  # seconds between two drawings of the curves
+DRIVING = "cost of driving, validation streets"
 SMOOTHING = 5  # updates over which curves are averaged
 
 
@@ -56,9 +57,10 @@ class Records:
             "drift of a head (nats)": {head: columns[f"{head}_kl"] for head in HEADS},
             "entropy of a head (nats)": {head: columns[f"{head}_entropy"] for head in HEADS},
             "critics' error": {"value loss": columns["value_loss"]},
+            DRIVING: {"policy": columns["driving_cost"]},
             "environment steps per second": {"training": columns["steps_per_second"]},
         }  # fmt: skip
-        draw_panels(panels, self.picture)
+        draw_panels(panels, self.picture, {DRIVING: "drive"})
 
     def _scalars(self) -> list[str]:
         return [name for name, value in self.rows[0].items() if not isinstance(value, list)]
