@@ -68,7 +68,7 @@ def _ppo(updates: int, environments: int, steps: int, **fields: Any) -> PPOConfi
     return PPOConfig(updates=updates, environments=environments, steps=steps, **heads, **fields)
 
 
-SHIPPED_PPO = _ppo(400, 1024, 16, epochs=3, minibatches=4, save_every=25)
+SHIPPED_PPO = _ppo(600, 1024, 16, epochs=3, minibatches=4, save_every=25)
 PRESETS = {
     "tiny": Preset("tiny", (16, 12), 1, 4, 16, 2, 4, _ppo(3, 8, 4, minibatches=2, epochs=2, save_every=2)),
     "cpu": Preset("demo", (48, 32), 2, 60, 64, 6, 64, _ppo(60, 64, 16, save_every=10)),
