@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
 from jaxrecon.dynamics import anchors
+from jaxrecon.simulator.starts import select
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,11 +122,6 @@ def mirror_action(action: Int[Array, "b 2"] | Float[Array, "b 2"]) -> Int[Array,
     return jnp.stack([turned, action[:, 1]], axis=-1)
 
 
-def choose(where: Bool[Array, " b"], changed: Any, original: Any) -> Any:
-    """Rows of one pytree where it says so, of the other elsewhere."""
-    return jax.tree.map(lambda a, b: jnp.where(where.reshape(-1, *[1] * (a.ndim - 1)), a, b), changed, original)
-
-
 def observation_in(look: Look, observation: Any, config: AugmentConfig) -> Any:
     """An observation with each row's changes.
 
@@ -138,7 +134,7 @@ def observation_in(look: Look, observation: Any, config: AugmentConfig) -> Any:
                 f"AugmentConfig.mirror_cameras names {len(config.mirror_cameras)} cameras, the frames have "
                 f"{observation.frames.shape[-4]}"
             )
-        observation = choose(look.mirrored, mirror_observation(observation, config.mirror_cameras), observation)
+        observation = select(look.mirrored, mirror_observation(observation, config.mirror_cameras), observation)
     frames = observation.frames
     if config.mount:
         frames = remount(frames, look)
@@ -152,4 +148,4 @@ def augment(
 ) -> tuple[Any, Int[Array, "b 2"]]:
     """Demonstrations, each row with its own changes, drawn from ``key``."""
     look = draw_look(key, action.shape[0], config)
-    return observation_in(look, observation, config), choose(look.mirrored, mirror_action(action), action)
+    return observation_in(look, observation, config), select(look.mirrored, mirror_action(action), action)

@@ -262,7 +262,7 @@ def _begin(policy: Policy, rows: Shown, params: ImitationParams) -> _Training:
         chosen=policy,
         lowest=jnp.array(jnp.inf, jnp.float32),
     )
-    return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), training)
+    return optimise.owned(training)
 
 
 def _drive(

@@ -45,6 +45,20 @@ class Partition:
         )
 
 
+def owned(tree: Any) -> Any:
+    """Every leaf in a buffer of its own, for whoever trains gives its buffers away.
+
+    Leaves have the types that compiled functions return: a weak one would compile the first call twice.
+    """
+
+    def copied(leaf: Any) -> jax.Array:
+        leaf = jnp.asarray(leaf)
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return jnp.copy(leaf) if is_key else jnp.array(leaf, leaf.dtype, copy=True)
+
+    return jax.tree.map(copied, tree)
+
+
 def partition(policy: Any, frozen: Sequence[str] = ()) -> Partition:
     """All leaves of a policy but its running moments and those below a part of a frozen name.
 

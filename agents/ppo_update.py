@@ -74,13 +74,7 @@ def initial_state(
         skips=zero,
         skipped=zero,
     )
-    return jax.tree.map(_own, training)
-
-
-def _own(leaf: Any) -> jax.Array:
-    """A buffer of its own, of the type that updates return: a weak one would compile the first update twice."""
-    leaf = jnp.asarray(leaf)
-    return jnp.copy(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jnp.array(leaf, leaf.dtype, copy=True)
+    return optimise.owned(training)
 
 
 def _transformation(params: PPOParams) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxrecon.agents.drivers import camera_driver
 from jaxrecon.agents.driving import Clips
 from jaxrecon.agents.evaluate import ClosedLoopReport, evaluate
-from jaxrecon.agents.optimise import NonFiniteError
+from jaxrecon.agents.optimise import NonFiniteError, owned
 from jaxrecon.simulator import Simulator, SimulatorParams
 
 
@@ -63,7 +63,7 @@ class Chosen:
     @classmethod
     def start(cls, policy: Any) -> "Chosen":
         """Before any has driven; ``policy`` tells the shape."""
-        return cls(_copied(policy), jnp.array(jnp.inf, jnp.float32))
+        return cls(owned(policy), jnp.array(jnp.inf, jnp.float32))
 
     def or_better(self, policy: Any, validate: Callable[[Any], float]) -> tuple["Chosen", float]:
         """Let a policy drive, and choose it where it does so better; its cost too.
@@ -78,8 +78,4 @@ class Chosen:
                 "moves"
             )
         better = cost < float(self.cost)
-        return (Chosen(_copied(policy), jnp.array(cost, jnp.float32)) if better else self), cost
-
-
-def _copied(policy: Any) -> Any:
-    return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), policy)
+        return (Chosen(owned(policy), jnp.array(cost, jnp.float32)) if better else self), cost

@@ -6,8 +6,9 @@ import flax.struct
 import jax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxrecon.agents.augment import AugmentConfig, Look, choose, draw_look, mirror_action, observation_in
+from jaxrecon.agents.augment import AugmentConfig, Look, draw_look, mirror_action, observation_in
 from jaxrecon.agents.auxiliary import event_sides, mirrored_sides
+from jaxrecon.simulator.starts import select
 
 
 @flax.struct.dataclass
@@ -54,10 +55,10 @@ class VariedEnvironment:
         self, state: VariedState, action: Int[Array, "env 2"] | Float[Array, "env 2"], params: Any
     ) -> tuple[VariedState, Any]:
         """Drive one step; a clip that starts with it has a look of its own."""
-        action = choose(state.look.mirrored, mirror_action(action), action)
+        action = select(state.look.mirrored, mirror_action(action), action)
         inner, result = self.inner.step(state.inner, action, params)
         key_look, key = jax.random.split(state.key)
-        look = choose(~result.valid, draw_look(key_look, action.shape[0], self.config), state.look)
+        look = select(~result.valid, draw_look(key_look, action.shape[0], self.config), state.look)
         seen = observation_in(look, result.observation, self.config)
         return VariedState(inner, look, key), result.replace(observation=seen)
 
@@ -66,7 +67,7 @@ class VariedEnvironment:
         sides = event_sides(self.inner, state.inner)
         if sides is None:
             return None
-        return choose(state.look.mirrored, mirrored_sides(sides, self.inner.config.terms), sides)
+        return select(state.look.mirrored, mirrored_sides(sides, self.inner.config.terms), sides)
 
     def figures(self, state: VariedState) -> dict[str, Array]:
         """What the environment says of itself."""

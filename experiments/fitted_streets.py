@@ -33,7 +33,7 @@ from jaxrecon.simulator import (
     policy_rig,
 )
 from jaxrecon.simulator.cameras import EXACT_RENDER, drawn_by
-from jaxrecon.simulator.rigs import check_rig
+from jaxrecon.simulator.rigs import rig_of_scene
 from jaxrecon.storage import read_folder
 from jaxrecon.street import CameraConfig, LidarConfig, StreetConfig
 
@@ -175,10 +175,7 @@ def _splat_cameras(streets: Sequence[FittedStreet]) -> SplatCameras:
 
 
 def _with_rig(one: FittedStreet, size: tuple[int, int]) -> World:
-    rig = policy_rig(one.log, *size)
-    check_rig(rig, one.log.ego)
-    scene = {"ego_from_camera": rig.ego_from_camera[None], "intrinsics": rig.intrinsics[None]}
-    return dataclasses.replace(one.world, rig=dataclasses.replace(rig, **scene))
+    return dataclasses.replace(one.world, rig=rig_of_scene(policy_rig(one.log, *size), one.log.ego))
 
 
 def cameras_of(scene: Scene, folder: pathlib.Path | None = None) -> SplatCameras:

@@ -26,6 +26,7 @@ from jaxrecon.simulator import (
     policy_cameras,
     policy_rig,
 )
+from jaxrecon.simulator.rigs import rig_of_scene
 from jaxrecon.street import CameraConfig, StreetConfig
 
 AHEAD, LEFT, RIGHT, BEHIND = 0.0, 60.0, -60.0, 180.0  # degrees to the left
@@ -125,8 +126,7 @@ def state_world(config: StreetConfig, seed: int) -> tuple[World, DrivingLog]:
 
 
 def _mounted(log: DrivingLog) -> CameraRig:
-    rig = policy_rig(log, *log.mounts[0].size)
-    return dataclasses.replace(rig, ego_from_camera=rig.ego_from_camera[None], intrinsics=rig.intrinsics[None])
+    return rig_of_scene(policy_rig(log, *log.mounts[0].size), log.ego)
 
 
 def small_street(size: tuple[int, int] = (24, 16), seconds: float = 4.0, seed: int = 0) -> World:

@@ -189,17 +189,17 @@ def join_cameras(sources: Sequence[SplatCameras], config: RenderConfig | None = 
     view = None
     if views:
         view = FieldOfView(
-            arena=packed_for(join_arenas([one.arena for one in views]), config.backend),
+            arena=join_arenas([one.arena for one in views]),
             sky=join_skies([one.sky for one in views]),
         )
-    return SplatCameras(
-        arena=packed_for(join_arenas([source.arena for source in sources]), config.backend),
+    joined = SplatCameras(
+        arena=join_arenas([source.arena for source in sources]),
         skies=join_skies([source.skies for source in sources]),
         view=view,
         actors=tuple(actors for source in sources for actors in source.actors),
-        config=config,
         depth=all(source.depth for source in sources),
     )
+    return drawn_by(joined, config)
 
 
 def drawn_by(source: SplatCameras, config: RenderConfig) -> SplatCameras:

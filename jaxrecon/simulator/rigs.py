@@ -1,5 +1,6 @@
 """Camera rigs: mounts and intrinsics of a policy's cameras, from a log's own calibration."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import flax.struct
@@ -77,6 +78,16 @@ def _seats(log: DrivingLog, names: Sequence[str] | None) -> list[CameraStream | 
     if missing:
         raise KeyError(f"log {log.name} has no camera {missing[0]!r}; it has {list(seats)}")
     return [seats[name] for name in names]
+
+
+def rig_of_scene(rig: CameraRig, ego: EgoVehicle) -> CameraRig:
+    """A rig as a ``World`` of one scene holds it, with the axis ``scene`` in front.
+
+    Raises:
+        ValueError: if a camera is not on the car.
+    """
+    check_rig(rig, ego)
+    return dataclasses.replace(rig, ego_from_camera=rig.ego_from_camera[None], intrinsics=rig.intrinsics[None])
 
 
 def no_cameras() -> CameraRig:

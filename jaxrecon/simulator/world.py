@@ -21,7 +21,7 @@ from jaxrecon.simulator.cameras import CameraSource, SplatCameras, exact_cameras
 from jaxrecon.simulator.events import collisions
 from jaxrecon.simulator.joining import join_fields, join_grounds, join_roads, pad_axis
 from jaxrecon.simulator.reference import Reference, build_reference, join_references
-from jaxrecon.simulator.rigs import CameraRig, check_rig, join_rigs, no_cameras
+from jaxrecon.simulator.rigs import CameraRig, join_rigs, no_cameras, rig_of_scene
 from jaxrecon.simulator.shapes import EgoShape, Probes, ego_probes, ego_shapes, join_probes, join_shapes
 from jaxrecon.simulator.standing import GroundHeights, stack_heights
 from jaxrecon.traffic.replay import Replay, check_rate, join_replays, replay
@@ -101,15 +101,14 @@ def build_world(
         missing = "rig" if rig is None else "source"
         raise ValueError(f"build_world got no {missing}; give both source and rig, or neither for a state-only world")
     dt = check_rate(log)
-    rig = no_cameras() if rig is None else rig
-    check_rig(rig, log.ego)
+    rig = rig_of_scene(no_cameras() if rig is None else rig, log.ego)
     world = World(
         reference=build_reference(log, dt),
         traffic=replay(log, actor_capacity),
         obstacles=stack_fields([obstacles]),
         roads=stack_roads([unknown_road() if log.road_map is None else build_road(log)]),
         ground=None if ground is None else stack_heights([ground]),
-        rig=dataclasses.replace(rig, ego_from_camera=rig.ego_from_camera[None], intrinsics=rig.intrinsics[None]),
+        rig=rig,
         source=exact_cameras(source) if isinstance(source, Scene) else source,
         start_allowed=jnp.ones((1, log.frames), bool),
         vehicle=ego_shapes([log.ego]),
