@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from plain_result import PlainResult
 
 from jaxrecon.agents import ConvolutionalConfig, ImitationConfig, PolicyConfig, PPOConfig
 from jaxrecon.agents.networks import policy_of
@@ -19,15 +20,6 @@ class TableState:
     at: Any
     done: Any
     key: Any
-
-
-@flax.struct.dataclass
-class TableResult:
-    observation: Any
-    reward: Any
-    terminated: Any
-    truncated: Any
-    valid: Any
 
 
 @flax.struct.dataclass
@@ -61,7 +53,7 @@ class Table:
         fresh = jax.random.choice(key_start, len(self.start), state.at.shape, p=self.start)
         at = jnp.where(state.done, fresh, self.following[here])
         terminated, truncated = self.terminates[here] & ~state.done, self.truncates[here] & ~state.done
-        result = TableResult(
+        result = PlainResult(
             observation=self.features[at],
             reward=jnp.where(state.done[:, None], 0.0, self.reward[here]),
             terminated=terminated,

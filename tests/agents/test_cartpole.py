@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from plain_result import PlainResult
 
 from jaxrecon.agents import PPOConfig, PPOParams, ppo
 from jaxrecon.agents.networks import policy_of
@@ -24,15 +25,6 @@ class PoleState:
     elapsed: Any
     done: Any
     key: Any
-
-
-@flax.struct.dataclass
-class PoleResult:
-    observation: Any
-    reward: Any
-    terminated: Any
-    truncated: Any
-    valid: Any
 
 
 @flax.struct.dataclass
@@ -60,7 +52,7 @@ class CartPole:
         terminated = fallen & ~state.done
         truncated = (elapsed >= LONGEST) & ~terminated & ~state.done
         reward = jnp.where(state.done, 0.0, 1.0)[:, None]
-        result = PoleResult(at, reward, terminated, truncated, ~state.done)
+        result = PlainResult(at, reward, terminated, truncated, ~state.done)
         return PoleState(at=at, elapsed=elapsed, done=terminated | truncated, key=key), result
 
     def _start(self, key, environments):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from plain_result import PlainResult
 
 from jaxrecon.agents import PPOConfig, create_policy, histories, ppo
 from jaxrecon.agents.rollout import collect
@@ -21,15 +22,6 @@ class FlickerState:
     clock: Any
     clip: Any
     done: Any
-
-
-@flax.struct.dataclass
-class FlickerResult:
-    observation: Any
-    reward: Any
-    terminated: Any
-    truncated: Any
-    valid: Any
 
 
 @flax.struct.dataclass
@@ -49,7 +41,7 @@ class Flicker:
         ended = (clock >= length) & ~fresh
         state = FlickerState(clock=clock, clip=clip, done=ended)
         event = ended & (clip % 2 == 0)
-        result = FlickerResult(
+        result = PlainResult(
             observation=self._observation(state),
             reward=jnp.tile(jnp.where(event, -1.0, 0.0)[:, None], (1, 4)),
             terminated=event,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from plain_result import PlainResult
 
 from jaxrecon.agents import AugmentConfig
 from jaxrecon.agents.environment import Environment
@@ -18,15 +19,6 @@ from jaxrecon.simulator.rewards import progress
 ENVIRONMENTS, LENGTH = 16, 5
 TERMS = tuple((name, progress) for name in ("dynamic", "static", "position", "heading", "progress"))
 MIRROR = AugmentConfig(brightness=0.0, contrast=0.0, mirror_cameras=(0,))
-
-
-@flax.struct.dataclass
-class Result:
-    observation: Any
-    reward: Any
-    terminated: Any
-    truncated: Any
-    valid: Any
 
 
 @flax.struct.dataclass
@@ -52,7 +44,7 @@ class Slide:
         state = {"aside": aside, "step": jnp.where(fresh, 0, state["step"] + 1)}
         ended = state["step"] == LENGTH
         none, reward = jnp.zeros_like(fresh), jnp.zeros((len(fresh), len(TERMS)))
-        return state, Result(self.seen(state), reward, none, ended, ~fresh)
+        return state, PlainResult(self.seen(state), reward, none, ended, ~fresh)
 
     def event_sides(self, state):
         return jnp.ones((len(state["aside"]), len(TERMS)))
