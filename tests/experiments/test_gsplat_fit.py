@@ -181,6 +181,17 @@ other.wait()
     with pytest.raises(GsplatFitError, match=r"longer than 3 s and was ended; it last said: compiling\. Raise limit"):
         train(views, FitOptions(limit_seconds=3), child)
     assert time.monotonic() - began < 60
-    stat = pathlib.Path("/proc", (tmp_path / "other").read_text(), "stat")
     if os.path.isdir("/proc/self"):
-        assert not stat.exists() or ") Z " in stat.read_text(), "the compiler lives on"
+        stat = pathlib.Path("/proc", (tmp_path / "other").read_text(), "stat")
+        # A busy machine takes its time to carry out a kill.
+        while _runs(stat) and time.monotonic() - began < 60:
+            time.sleep(0.05)
+        assert not _runs(stat), "the compiler lives on"
+
+
+def _runs(stat: pathlib.Path) -> bool:
+    """Whether a process is there and is not merely waiting to be asked how it ended."""
+    try:
+        return ") Z " not in stat.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False

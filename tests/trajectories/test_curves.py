@@ -48,7 +48,7 @@ def test_curves_of_several_lengths_are_stacked_straight_on():
     end = int(float(short.length) / SPACING)
     assert float(jnp.ptp(both.heading[0, end + 1 :])) == 0.0
     with pytest.raises(ValueError, match="needs 298 vertices, room is for 128; raise capacity"):
-        smooth_curve(np.stack([np.arange(149.5), np.zeros(150)], -1), 0.0, capacity=128)
+        smooth_curve(np.stack([np.linspace(0.0, 148.8, 150), np.zeros(150)], -1), 0.0, capacity=128)
 
 
 @pytest.mark.parametrize(("angle", "radius"), [(1.2, 12.0), (-0.7, 20.0)])
