@@ -48,6 +48,7 @@ from jaxrecon.viz.atomic import replacing
 
 SIZE = (96, 64)  # pixels of a policy's image, where no policy says otherwise
 STREETS = pathlib.Path("outputs/streets")
+Kind = Literal["log_replay", "corner_cases", "unseen_behaviours"]
 ERRORS = (RunError, LogError, StorageError, SceneError, SpzError, EvaluationSetError, ReconstructionError)
 
 
@@ -107,7 +108,7 @@ class Evaluate:
     policy: tuple[str, ...] = ()
     blind: tuple[str, ...] = ()
     sets: pathlib.Path | None = None
-    kind: Literal["log_replay", "corner_cases", "unseen_behaviours"] = "log_replay"
+    kind: Kind = "log_replay"
     clips: int | None = None
     seed: int = 0
     resamples: int | None = None

@@ -97,6 +97,8 @@ class FitStreets:
         train: how many streets to train in; the scale says by default.
         test: how many streets to test in; the scale says by default.
         seed: of the fits' random choices.
+        share: which share of the streets to make, counted from 0, and into how many they are divided, for processes
+            that make them side by side.
     """
 
     out: pathlib.Path = pathlib.Path("outputs/streets")
@@ -104,6 +106,7 @@ class FitStreets:
     train: int | None = None
     test: int | None = None
     seed: int = 0
+    share: tuple[int, int] = (0, 1)
 
     @property
     def chosen(self) -> StreetScale:
@@ -121,16 +124,28 @@ class FitStreets:
 
     @property
     def seeds(self) -> list[int]:
-        """Of all streets, those to test in first."""
+        """Of the share's streets, those to test in first.
+
+        Raises:
+            RunError: there is no such share.
+        """
+        number, shares = self.share
+        if not 0 <= number < shares:
+            raise RunError(f"--share {number} {shares}: expected a number from 0 and into how many streets are divided")
         scale = self.chosen
-        return [FIRST[name] + i for name in ("test", "train") for i in range(getattr(scale, name))]
+        seeds = [FIRST[name] + i for name in ("test", "train") for i in range(getattr(scale, name))]
+        return seeds[number::shares]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides every street."""
+        scale = self.chosen
+        return {"street": dataclasses.asdict(scale.street), "fit": dataclasses.asdict(scale.fit), "seed": self.seed}
 
 
 def main(config: FitStreets) -> dict[str, Any]:
     """Make the streets that are not there yet; returns their mean quality and what each took."""
-    scale = config.chosen
-    identity = {"street": dataclasses.asdict(scale.street), "fit": dataclasses.asdict(scale.fit), "seed": config.seed}
-    run = Run(config.out, identity)
+    scale, run = config.chosen, Run(config.out, config.identity)
     figures = []
     missing = [seed for seed in config.seeds if not (config.out / f"street-{seed}").exists()]
     with Recorder(scale.street, missing) as recorder, tqdm(config.seeds, desc="streets", unit="street") as bar:

@@ -5,16 +5,17 @@ Its drive and its traffic follow from its seed; their hash is noted with the sce
 """
 
 import dataclasses
+import functools
 import json
 import pathlib
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
 from host_processes import made_on_host, side_by_side
-from runs import RunError
+from runs import RunError, fingerprint_of
 
 from jaxrecon import street
 from jaxrecon.agents.evaluation_sets import scene_hash
@@ -38,6 +39,7 @@ from jaxrecon.storage import read_folder
 from jaxrecon.street import CameraConfig, LidarConfig, StreetConfig
 
 Part = Literal["train", "test"]
+Stored: TypeAlias = tuple[tuple[int, pathlib.Path, str], ...]  # seed, folder and fingerprint of each street
 FIRST = {"train": 1000, "test": 2000}  # seeds of the streets to train in, and of those never to train in
 MOST = 1000  # streets of a part
 SCENE, MAPS = "scene", "maps.npz"
@@ -98,8 +100,23 @@ def read_streets(folder: pathlib.Path, part: Part) -> tuple[FittedStreet, ...]:
     Raises:
         RunError: if there are none, or a scene was fitted to another drive than its seed gives.
     """
-    places = street_places(folder, part)
-    return tuple(side_by_side(partial(_read_street, street_config(folder)), *zip(*places, strict=True)))
+    return _read_streets(folder, what_is_stored(folder, part))
+
+
+def what_is_stored(folder: pathlib.Path, part: Part) -> Stored:
+    """Seed, folder and fingerprint of the scene of every street of a part: what is made of them follows from it.
+
+    Raises:
+        RunError: if there are none.
+    """
+    return tuple((seed, place, fingerprint_of(place / SCENE)) for seed, place in street_places(folder, part))
+
+
+@functools.lru_cache(maxsize=len(FIRST))
+def _read_streets(folder: pathlib.Path, stored: Stored) -> tuple[FittedStreet, ...]:
+    """Kept for the process's next command, unless something else is stored by then."""
+    seeds, places, _ = zip(*stored, strict=True)
+    return tuple(side_by_side(partial(_read_street, street_config(folder)), seeds, places))
 
 
 def read_street(folder: pathlib.Path, seed: int) -> FittedStreet:

@@ -1,7 +1,9 @@
-"""Many pieces of work on the host's cores: side by side, or for an accelerator."""
+"""Many pieces of work on the host's cores: side by side, for an accelerator, or one after the other for a long time."""
 
+import gc
 import multiprocessing
 import os
+import pathlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -10,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 PROCESSES_FROM = 4  # pieces for which starting processes is worth while
+MOST_MAPS = 36_000  # memory maps of a process, of the 65,530 that Linux allows; a large program may add thousands
 
 
 def side_by_side(make: Callable[..., Any], *pieces: Sequence[Any]) -> list[Any]:
@@ -31,6 +34,14 @@ def side_by_side(make: Callable[..., Any], *pieces: Sequence[Any]) -> list[Any]:
 def on_cpu() -> None:
     """Leave an accelerator to the process that started this one."""
     jax.config.update("jax_platforms", "cpu")
+
+
+def make_room_for_programs() -> None:
+    """Forget compiled programs before they use up the process's memory maps, without which XLA compiles no more."""
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 def made_on_host(make: Callable[[], Any]) -> Any:

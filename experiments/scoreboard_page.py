@@ -11,24 +11,26 @@ from matplotlib.figure import Figure
 from runs import write_text
 
 from jaxrecon import viz
-from jaxrecon.agents.scoreboard import Row
+from jaxrecon.agents.scoreboard import WAY, Row
 from jaxrecon.viz.atomic import replacing
 
-SAFETY = ("CR", "DCR", "SCR", "DR", "PDR", "HDR", "at_fault_collision", "progress", "PDMS")
+SAFETY = ("CR", "DCR", "SCR", "DR", "PDR", "HDR", "at_fault_collision", "progress", WAY, "PDMS")
 RIDE = ("ADD", "longitudinal_jerk", "lateral_jerk", "comfort", "time_to_collision_within_bound")
-PLOTTED = ("CR", "DR", "at_fault_collision", "progress", "PDMS")
+PLOTTED = ("CR", "DR", "at_fault_collision", "progress", WAY, "PDMS")
 COMPARED = (
     ("CR", "difference"),
     ("CR", "ratio"),
     ("DR", "difference"),
     ("at_fault_collision", "difference"),
     ("progress", "ratio"),
+    (WAY, "ratio"),
     ("PDMS", "difference"),
 )
 LEGEND = (
     "Shares of clips that ended in a collision (CR: with a moving road user DCR, with what stands SCR) or off the "
     "expert's path (DR: by position PDR, by heading HDR); collisions by the driver's own fault; way covered over the "
-    "expert's; NAVSIM's PDMS. Means with 95 % intervals over training seeds and scenes, then clips."
+    "expert's in the same time (progress) and in the whole clip (Waymax's progression); NAVSIM's PDMS. Means with 95 % "
+    "intervals over training seeds and scenes, then clips."
 )
 RIDE_LEGEND = (
     "Distance to the expert's path (m), jerks (m/s3), shares of clips in comfort and never too near a collision."

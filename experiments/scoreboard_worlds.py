@@ -1,6 +1,7 @@
 """The worlds of the scoreboard: fitted streets and the streets themselves, assembled scenarios, rebuilt drives."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
-from fitted_streets import cameras_of, read_streets, splat_world
+from fitted_streets import Stored, cameras_of, read_streets, splat_world, what_is_stored
 from host_processes import made_on_host
 from rooms import roomy
 from runs import RunError
@@ -83,6 +84,12 @@ def street_groups(folder: pathlib.Path, size: tuple[int, int]) -> tuple[Group, G
     Raises:
         RunError: if there are none, or a scene was fitted to another street.
     """
+    return _street_groups(folder, size, what_is_stored(folder, "test"))
+
+
+@functools.lru_cache(maxsize=1)
+def _street_groups(folder: pathlib.Path, size: tuple[int, int], stored: Stored) -> tuple[Group, Group]:
+    """Kept for the process's next command, unless something else is stored by then."""
     streets = read_streets(folder, "test")
     splats = splat_world(streets, size)
     cast = StreetCameras(made_on_host(lambda: stack_streets([one.street.world for one in streets])))

@@ -1,6 +1,7 @@
 """The worlds to train in: fitted training streets, some of them kept for validation, and demonstrations in them."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Sequence
 
@@ -8,7 +9,7 @@ import fit_streets
 import jax
 import jax.numpy as jnp
 import numpy as np
-from fitted_streets import FittedStreet, read_streets, splat_world
+from fitted_streets import FittedStreet, Stored, read_streets, splat_world, what_is_stored
 from jaxtyping import PRNGKeyArray
 from rooms import roomy, start_at_random
 from tqdm import tqdm
@@ -68,6 +69,12 @@ def training_worlds(folder: pathlib.Path | None, size: tuple[int, int]) -> Train
     if folder is None:
         folder = STREETS
         fit_streets.main(fit_streets.FitStreets(out=folder, test=0))
+    return _training_worlds(folder, size, what_is_stored(folder, "train"))
+
+
+@functools.lru_cache(maxsize=1)
+def _training_worlds(folder: pathlib.Path, size: tuple[int, int], stored: Stored) -> TrainingWorlds:
+    """Kept for the process's next command, unless something else is stored by then."""
     streets = read_streets(folder, "train")
     held_out = [one for number, one in enumerate(streets) if number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1]
     used = [one for one in streets if one not in held_out] if held_out else list(streets)

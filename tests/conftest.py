@@ -20,15 +20,14 @@ gc.set_threshold(100_000, 20, 20)
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS]).strip()
 
 import hypothesis  # noqa: E402
-import jax  # noqa: E402
 import pytest  # noqa: E402
+from host_processes import make_room_for_programs  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
 # An example may compile a program, and a busy machine takes its time: neither is a fault of what is tested.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
-MOST_MAPS = 36_000
 _hook = install_import_hook("jaxrecon", "shape_checks.check_functions")
 
 
@@ -49,9 +48,5 @@ def data_folder() -> pathlib.Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def _room_for_programs():
-    """Forget compiled programs before they use up the process's memory maps (65,530 on Linux), at which XLA aborts."""
     yield
-    maps = pathlib.Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
-        jax.clear_caches()
-        gc.collect()
+    make_room_for_programs()

@@ -132,6 +132,7 @@ def test_a_second_run_fits_nothing_and_another_one_is_refused(finished, recordin
     assert (config.out / "scene.spz").exists(), "what is asked for later is written from the saved scene"
 
 
+@pytest.mark.torture
 def test_what_an_interrupt_left_is_gone_on_from(finished, recording, tmp_path, monkeypatch, capsys):
     calls = []
 
@@ -168,6 +169,7 @@ def test_what_an_interrupt_left_is_gone_on_from(finished, recording, tmp_path, m
     assert metrics["heldout"]["psnr"] == pytest.approx(whole["heldout"]["psnr"], abs=1e-4), "as if never interrupted"
 
 
+@pytest.mark.torture
 def test_a_street_is_judged_beside_its_path_by_its_ray_caster(tmp_path):
     metrics = main(Reconstruct(log="street:0", out=tmp_path / "run", preset="tiny"))
     assert list(metrics["lateral"]) == ["3m", "6m"]

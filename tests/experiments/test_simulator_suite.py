@@ -101,7 +101,7 @@ def test_rows_without_cameras(measure, capsys):
     assert quality["memory_growth_bytes"] == 0 and sum(quality["events"]) > 0
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_what_is_not_finite_is_counted():
     bench = SimulatorBench(SCALES["tiny"], None)
     simulator, _ = bench._state_simulator(everything=True)

@@ -44,8 +44,9 @@ def streets(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def imitated(streets, tmp_path_factory):
-    """Configuration and metrics of a finished imitation."""
-    config = imitate.Imitate(tmp_path_factory.mktemp("run") / "il", streets, preset="tiny", history=2, normalise=True)
+    """Configuration and metrics of a finished imitation, blind, for drawing takes most of the time."""
+    out = tmp_path_factory.mktemp("run") / "il"
+    config = imitate.Imitate(out, streets, preset="tiny", history=2, normalise=True, blind=True)
     return config, imitate.main(config)
 
 
@@ -73,9 +74,9 @@ def test_demonstrations_come_block_by_block_with_their_copies(streets):
     assert (np.diff(row.reshape(-1, 20)[:, :10]) == 1).all()
 
 
-@pytest.mark.torture
+@pytest.mark.slow
 def test_ppo_goes_on_where_it_was_stopped_and_leaves_its_curves(streets, imitated, tmp_path, monkeypatch):
-    config = train_ppo.TrainPPO(tmp_path / "whole", streets, imitated[0].out / "policy", "tiny")
+    config = train_ppo.TrainPPO(tmp_path / "whole", streets, imitated[0].out / "policy", "tiny", blind=True)
     metrics = train_ppo.main(config)
     assert metrics["updates"] == 3 and set(metrics["driving"]) == {"before", "after"}
     lines = [json.loads(line) for line in (config.out / "metrics.jsonl").read_text().splitlines()]

@@ -217,6 +217,9 @@ def test_too_small_a_capacity_is_flagged_with_the_size_that_would_do():
     assert not np.any(interpreted(splats, 60, 50, pairs=int(np.max(pairs)))[3])
 
 
-@pytest.mark.parametrize(("topology", "kind"), [("v5e:2x2", "TPU v5 lite"), ("v6e:2x2", "TPU v6 lite")])
+@pytest.mark.parametrize(
+    ("topology", "kind"),
+    [("v5e:2x2", "TPU v5 lite"), pytest.param("v6e:2x2", "TPU v6 lite", marks=pytest.mark.torture)],
+)
 def test_image_and_gradients_compile_for_a_tpu_that_is_not_here(topology, kind):
     assert f"{kind}; calls the kernel: True" in compiled_for_tpu(COMPILE, topology)

@@ -50,7 +50,7 @@ def forms():
     return scene, levels, distil(levels, scene, _path(np.linspace(0, 3, 7)), jax.random.key(1), CONFIG, progress=False)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_form_comes_closer_to_the_supersampled_scene_where_it_was_not_fitted(forms):
     scene, levels, distilled = forms
     path = _path(np.array([0.35, 1.6, 2.2]))

@@ -47,6 +47,7 @@ def test_the_ascent_is_harder_than_the_draw_and_stays_sound(drawn):
     assert bool(avoided(casting, found.cases, PARAMS).all())
 
 
+@pytest.mark.torture
 def test_the_gradient_is_that_of_differences(drawn):
     casting, told = drawn
     simulator, begin, actions = jax.jit(way_out)(casting, told, PARAMS)

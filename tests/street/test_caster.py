@@ -238,6 +238,7 @@ def test_several_solids_a_step_of_the_loop_draw_the_same(street, drawing):
     assert (np.asarray(other.category) != drawing.category).mean() < 2e-3
 
 
+@pytest.mark.torture
 def test_several_frames_a_call_record_the_same(street, log):
     """Five at once, of which the last call is not full."""
     other = record(street, progress=False, frames_at_once=5)
