@@ -20,6 +20,7 @@ POLICY_KIND, POLICY_VERSION = "policy", 2
 TRAINING_KIND, TRAINING_VERSION = "training", 1
 _ARRAYS = "arrays"
 _HISTORY = "history.npz"
+_HALF, _ENCODER = jnp.bfloat16, "encoder."
 
 Figures = dict[str, Any]  # NumPy scalars and small arrays, of one step
 
@@ -84,6 +85,8 @@ def _read_arrays(folder: pathlib.Path, template: Any) -> Any:
 def _restored(folder: pathlib.Path, name: str, leaf: Any, stored: np.ndarray | None) -> jax.Array:
     plain = _without_key(leaf)
     stored = np.zeros(plain.shape, plain.dtype) if stored is None else stored
+    if stored.dtype == _HALF and plain.dtype == np.float32:
+        stored = stored.astype(np.float32)
     if stored.shape != plain.shape or stored.dtype != plain.dtype:
         raise ArchitectureError(
             f"{folder}: array {name} is {stored.dtype}{list(stored.shape)}, expected {plain.dtype}{list(plain.shape)}"
@@ -93,10 +96,28 @@ def _restored(folder: pathlib.Path, name: str, leaf: Any, stored: np.ndarray | N
     return array if plain is leaf else jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))
 
 
+def _as_computed(policy: Policy) -> Any:
+    """Parameters in the type in which the network takes them: nine tenths are the encoder's matrices.
+
+    A policy that computes in bfloat16 rounds them at every use, so that what is stored so acts bit for bit the same.
+    """
+    if policy.config.compute != "bfloat16":
+        return policy.parameters
+
+    def halved(path: Any, leaf: jax.Array) -> jax.Array:
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        return leaf.astype(_HALF) if name.startswith(_ENCODER) and leaf.ndim >= 2 else leaf
+
+    return jax.tree_util.tree_map_with_path(halved, policy.parameters)
+
+
 def save_policy(
     path: str | pathlib.Path, policy: Policy, metadata: Mapping[str, Any] | None = None, overwrite: bool = False
 ) -> str:
     """Write a policy's parameters and configuration to a folder of their own.
+
+    The encoder's matrices of a policy that computes in bfloat16 are stored so: it acts the same in half the space, and
+    whoever trains it further begins with them rounded.
 
     Args:
         path: where the folder will be.
@@ -112,7 +133,7 @@ def save_policy(
     """
     return write_folder(
         path,
-        lambda folder: _write_arrays(folder, policy.parameters),
+        lambda folder: _write_arrays(folder, _as_computed(policy)),
         kind=POLICY_KIND,
         version=POLICY_VERSION,
         metadata={"config": _plain(policy.config), "metadata": dict(metadata or {})},

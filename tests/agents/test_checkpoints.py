@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from noise_shown import observation
 
 from jaxrecon.agents import (
     ArchitectureError,
@@ -36,6 +37,26 @@ def test_round_trip_is_exact(policy, saved):
     loaded, metadata = load_policy(saved)
     assert metadata == {"log": "street-1"} and loaded.config == policy.config and loaded.graph == policy.graph
     jax.tree.map(np.testing.assert_array_equal, policy.parameters, loaded.parameters)
+
+
+@pytest.mark.parametrize(
+    "encoder", [ConvolutionalConfig(), TransformerConfig(patch=4, width=8, depth=1, attention_heads=2)]
+)
+def test_a_policy_that_computes_in_half_the_bits_is_stored_in_them_and_acts_the_same(small_config, encoder, tmp_path):
+    config = dataclasses.replace(small_config, encoder=encoder, compute="bfloat16")
+    made, seen = create_policy(config, jax.random.key(1)), observation(config, 5)
+    save_policy(tmp_path / "policy", made)
+    loaded, _ = load_policy(tmp_path / "policy")
+    act = jax.jit(type(made).__call__)
+    jax.tree.map(np.testing.assert_array_equal, act(made, seen), act(loaded, seen))
+    names = {"encoder": [], "other": []}
+    for (path, one), two in zip(
+        jax.tree_util.tree_leaves_with_path(made.parameters), jax.tree.leaves(loaded.parameters), strict=True
+    ):
+        assert two.dtype == one.dtype
+        kind = "encoder" if "encoder" in jax.tree_util.keystr(path) and one.ndim > 1 else "other"
+        names[kind].append(bool((np.asarray(one) == np.asarray(two)).all()))
+    assert all(names["other"]) and names["encoder"] and not any(names["encoder"])
 
 
 def test_another_architecture_is_named(saved, small_config):

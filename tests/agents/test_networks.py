@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from noise_shown import observation
 
 from jaxrecon.agents import (
     ConvolutionalConfig,
     Policy,
-    PolicyConfig,
     ResidualConfig,
     TransformerConfig,
     create_policy,
@@ -22,18 +22,6 @@ from jaxrecon.agents import (
 from jaxrecon.agents.flops import flops, flops_per_frame
 from jaxrecon.agents.layers import Convolution
 from jaxrecon.dynamics import anchors
-from jaxrecon.simulator import Observation
-
-
-def observation(config: PolicyConfig, rows: int) -> Observation:
-    rng = np.random.default_rng(0)
-    slots = () if config.history == 1 else (config.history,)
-    shape = (rows, *slots, config.cameras, config.height, config.width, 3)
-    return Observation(
-        frames=jnp.asarray(rng.integers(0, 256, shape), jnp.uint8),
-        ego=jnp.asarray(np.c_[np.linspace(0, 30, rows), rng.normal(size=(rows, 3))], jnp.float32),
-        navigation=jnp.asarray(rng.normal(size=(rows, 6)), jnp.float32),
-    )
 
 
 @pytest.mark.parametrize(("cameras", "width", "height", "compute"), [

@@ -40,7 +40,7 @@ def measure(stereo, tmp_path, monkeypatch, stand_in_trainer):
     return measured
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_rows_of_one_fit_agree_and_stand_beside_the_peer(measure):
     rows = measure(*KITTI_0013_ROWS, "ablation_no_lidar", peer="gsplat")
     assert list(rows) == [*KITTI_0013_ROWS, "ablation_no_lidar"]
@@ -62,7 +62,7 @@ def test_rows_of_one_fit_agree_and_stand_beside_the_peer(measure):
     json.dumps(rows, allow_nan=False)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_the_second_camera_is_the_truth_beside_the_path(measure):
     rows = measure("kitti0005_lateral_psnr", "kitti0005_lateral_psnr_gain_over_gsplat", peer="gsplat")
     ours, gain = rows["kitti0005_lateral_psnr"], rows["kitti0005_lateral_psnr_gain_over_gsplat"]
@@ -108,7 +108,7 @@ def test_what_cannot_be_measured_here_is_skipped_with_a_reason(tmp_path, monkeyp
     assert "skipped: it is measured on a GPU, and JAX runs on cpu here" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_peer_that_fails_costs_its_comparison_alone(measure, tmp_path, monkeypatch):
     child = tmp_path / "child.py"
     child.write_text("raise SystemExit(3)")

@@ -126,6 +126,7 @@ def test_a_view_of_the_survey_is_what_its_confidence_says(recorded, evidence, ce
     assert on_path.unsupported[0][0] == pytest.approx((confidence < alone.unsupported_below).mean(), abs=1e-3)
 
 
+@pytest.mark.torture
 def test_room_for_pairs_grows_and_changes_nothing(recorded, evidence, certificate):
     scene, log = recorded
     views, support, heldout = evidence

@@ -154,6 +154,7 @@ def test_sky_is_shared_by_direction(scene, views):
     assert not np.asarray(empty_sky.views).any()
 
 
+@pytest.mark.torture
 def test_room_for_pairs_grows_and_changes_nothing(scene, views):
     tight = RenderConfig(raster=RasterConfig(pairs_per_camera=64))
     grown, roomy = (view_support(scene, views, np.arange(3), neutral(8), config) for config in (tight, RENDER))

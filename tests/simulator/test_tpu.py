@@ -43,7 +43,7 @@ print(f"{device.device_kind}; calls the kernel: {'tpu_custom_call' in lowered.as
 """
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_the_step_compiles_for_a_tpu_that_is_not_here():
     root = pathlib.Path(__file__).resolve().parents[2]
     assert "TPU v5 lite; calls the kernel: True" in compiled_for_tpu(COMPILE, "v5e:2x2", str(root))

@@ -229,6 +229,7 @@ def test_an_empty_street_of_an_odd_size_is_recorded():
     assert log.tracks == log.lidar == ()
 
 
+@pytest.mark.torture
 def test_several_solids_a_step_of_the_loop_draw_the_same(street, drawing):
     poses, lenses = (jnp.asarray(part, jnp.float32) for part in _rig(street, 5))
     actors, valid = (jnp.broadcast_to(part, (2, *part.shape)) for part in street.actor_poses(5))
