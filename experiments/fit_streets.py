@@ -144,7 +144,13 @@ class FitStreets:
 
 
 def main(config: FitStreets) -> dict[str, Any]:
-    """Make the streets that are not there yet; returns their mean quality and what each took."""
+    """Make the streets that are not there yet; returns their mean quality and what each took.
+
+    Raises:
+        RunError: the share holds no street, or the folder is of other streets.
+    """
+    if not config.seeds:
+        raise RunError("--share {} {}: it holds no street; divide into fewer".format(*config.share))
     scale, run = config.chosen, Run(config.out, config.identity)
     figures = []
     missing = [seed for seed in config.seeds if not (config.out / f"street-{seed}").exists()]

@@ -7,7 +7,7 @@ import evaluate
 import fit_streets
 import pytest
 from learn_streets import LearnStreets, main
-from learning_plan import FROZEN, Plan, learned
+from learning_plan import FROZEN, SHARES, Plan, learned
 from runs import RunError
 from scoreboard_rows import rows_of
 
@@ -21,12 +21,12 @@ def test_tasks_come_after_what_they_need_and_make_every_street_once(tmp_path):
     for task in tasks:
         assert seen.issuperset(task.needs) and not task.done()
         seen.add(task.name)
-    seeds = [s for part in ("train", "test") for n in range(8) for s in plan.fitting(part, n).seeds]
+    seeds = [s for part in ("train", "test") for n in range(SHARES) for s in plan.fitting(part, n).seeds]
     assert sorted(seeds) == [*range(1000, 1088), *range(2000, 2064)]
     learning = {task.name: task.needs for task in tasks if task.kind == "learn"}
     assert "il-0" in learning["ppo-0"] and not any(name.startswith("fit-test") for name in learning["ppo-0"])
     boards = [task for task in tasks if task.kind == "score"]
-    assert {"ppo-1", "blind-il-0", "fit-test-7"} < set(boards[0].needs) and len(boards) == 3
+    assert {"ppo-1", "blind-il-0", "fit-test-15"} < set(boards[0].needs) and len(boards) == 3
     assert [task.name for task in Plan(tmp_path, "full", tmp_path).tasks()][-1] == "score-drives"
 
 
@@ -53,6 +53,8 @@ def test_streets_are_made_share_by_share():
     assert shares == [[2000, 1000, 1002], [2001, 1001]]
     with pytest.raises(RunError, match="--share 2 2: expected a number from 0"):
         fit_streets.main(fit_streets.FitStreets(scale="full", share=(2, 2)))
+    with pytest.raises(RunError, match="--share 5 8: it holds no street"):
+        fit_streets.main(fit_streets.FitStreets(scale="tiny", share=(5, 8)))
 
 
 def test_bad_flags_are_named(tmp_path):
