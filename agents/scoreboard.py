@@ -22,7 +22,7 @@ from jaxrecon.agents.bootstrap import (
 from jaxrecon.agents.evaluate import ClosedLoopReport
 from jaxrecon.metrics.closed_loop import EVENTS, METRICS, Interval, Measure
 
-WAY = "waymax_progression"  # over the expert's in the whole clip, so that who collides early has not come far
+WAY = "EP"  # the way over the expert's in the whole clip: who collides early has not come far
 SHOWN = (*METRICS, WAY, "at_fault_collision", "PDMS", "comfort", "time_to_collision_within_bound")
 COMPARED = ("CR", "DR", "at_fault_collision", "progress", WAY, "PDMS")
 FULL_CLIPS = 2048  # of a headline row

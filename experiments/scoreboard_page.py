@@ -29,7 +29,7 @@ COMPARED = (
 LEGEND = (
     "Shares of clips that ended in a collision (CR: with a moving road user DCR, with what stands SCR) or off the "
     "expert's path (DR: by position PDR, by heading HDR); collisions by the driver's own fault; way covered over the "
-    "expert's in the same time (progress) and in the whole clip (Waymax's progression); NAVSIM's PDMS. Means with 95 % "
+    "expert's in the same time (progress) and in the whole clip (NAVSIM's EP); NAVSIM's PDMS. Means with 95 % "
     "intervals over training seeds and scenes, then clips."
 )
 RIDE_LEGEND = (

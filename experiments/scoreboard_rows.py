@@ -5,7 +5,7 @@ from typing import Any
 
 from benchmark_rows import check_row
 
-BESIDE = ("DR", "at_fault_collision", "progress", "waymax_progression", "PDMS", "ADD")
+BESIDE = ("DR", "at_fault_collision", "progress", "EP", "PDMS", "ADD")
 COLLISIONS = "share of clips that end in a collision"
 
 
@@ -25,7 +25,7 @@ def rows_of(name: str, board: Mapping[str, Any]) -> list[dict[str, Any]]:
         rows.append(_row(f"scoreboard_{name}", one["metrics"]["CR"], COLLISIONS, told))
     for pair in board["comparisons"]:
         told = {"first": pair["first"], "second": pair["second"], "world": pair["world"]}
-        told |= {f"{key}_ratio": pair["metrics"][key]["ratio"] for key in ("progress", "waymax_progression")}
+        told |= {f"{key}_ratio": pair["metrics"][key]["ratio"] for key in ("progress", "EP")}
         told |= {f"{key}_difference": pair["metrics"][key]["difference"] for key in ("CR", "DR", "PDMS")}
         ratio = pair["metrics"]["CR"]["ratio"]
         if _are_numbers(ratio):

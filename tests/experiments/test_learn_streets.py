@@ -70,7 +70,7 @@ def test_an_accelerator_that_is_not_there_is_named(tmp_path):
 
 
 NUMBERS = [0.5, 0.4, 0.6]
-METRICS = ("CR", "DR", "at_fault_collision", "progress", "waymax_progression", "PDMS", "ADD")
+METRICS = ("CR", "DR", "at_fault_collision", "progress", "EP", "PDMS", "ADD")
 
 
 def test_rows_tell_rates_ratios_and_ranks():
