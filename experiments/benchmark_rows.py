@@ -31,7 +31,7 @@ def make_row(name: str, value: float, unit: str, quality: dict[str, Any], **othe
     row = {"name": name, "value": value, "unit": unit, **others, "quality": quality}
     row |= {"device": jax.devices()[0].device_kind, "jax": jax.__version__}
     row["date"] = datetime.date.today().isoformat()
-    row = _tidy({key: entry for key, entry in row.items() if entry is not None})
+    row = tidy({key: entry for key, entry in row.items() if entry is not None})
     check_row(row)
     return row
 
@@ -115,12 +115,12 @@ def _brief(value: Any) -> str:
     return str(value)
 
 
-def _tidy(value: Any) -> Any:
+def tidy(value: Any) -> Any:
     """Numbers as JSON can hold them, without digits that mean nothing; null stands for what could not be measured."""
     if isinstance(value, dict):
-        return {key: _tidy(entry) for key, entry in value.items()}
+        return {key: tidy(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_tidy(entry) for entry in value]
+        return [tidy(entry) for entry in value]
     if isinstance(value, float) or hasattr(value, "dtype"):
         number = float(value)
         return float(f"{number:.6g}") if math.isfinite(number) else None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmark_rows import check_row
+from benchmark_rows import check_row, tidy
 
 BESIDE = ("DR", "at_fault_collision", "progress", "EP", "PDMS", "ADD")
 COLLISIONS = "share of clips that end in a collision"
@@ -21,7 +21,7 @@ def rows_of(name: str, board: Mapping[str, Any]) -> list[dict[str, Any]]:
     for one in board["rows"]:
         told = {key: one[key] for key in ("driver", "world", "clips", "scenes", "seeds")}
         told |= {"set": sets[one["world"].rpartition(", ")[0]], "in_scene": one["in_scene"]}
-        told |= {key: one["metrics"][key] for key in BESIDE}
+        told |= {key: numbers for key in BESIDE if (numbers := one["metrics"][key]) is not None}
         rows.append(_row(f"scoreboard_{name}", one["metrics"]["CR"], COLLISIONS, told))
     for pair in board["comparisons"]:
         told = {"first": pair["first"], "second": pair["second"], "world": pair["world"]}
@@ -44,8 +44,8 @@ def rows_of(name: str, board: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _row(name: str, numbers: Sequence[float], unit: str, quality: Mapping[str, Any]) -> dict[str, Any]:
-    mean, low, high = (float(f"{number:.6g}") for number in numbers)
-    return {"name": name, "value": mean, "low": low, "high": high, "unit": unit, "quality": dict(quality)}
+    mean, low, high = numbers
+    return tidy({"name": name, "value": mean, "low": low, "high": high, "unit": unit, "quality": dict(quality)})
 
 
 def _are_numbers(numbers: Sequence[Any] | None) -> bool:
