@@ -55,9 +55,12 @@ def _without_key(leaf: Any) -> Any:
     return jax.random.key_data(leaf) if typed else leaf
 
 
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
 def _named(tree: Any) -> dict[str, Any]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+    return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def _write_arrays(folder: pathlib.Path, tree: Any) -> None:
@@ -105,8 +108,7 @@ def _as_computed(policy: Policy) -> Any:
         return policy.parameters
 
     def halved(path: Any, leaf: jax.Array) -> jax.Array:
-        name = jax.tree_util.keystr(path, simple=True, separator=".")
-        return leaf.astype(_HALF) if name.startswith(_ENCODER) and leaf.ndim >= 2 else leaf
+        return leaf.astype(_HALF) if _name(path).startswith(_ENCODER) and leaf.ndim >= 2 else leaf
 
     return jax.tree_util.tree_map_with_path(halved, policy.parameters)
 

@@ -131,13 +131,15 @@ def _start_and_watch(config: LearnStreets, tasks: Sequence[Task], claims: Claims
     """Start the workers and show how far they are, until all have ended.
 
     Raises:
-        RunError: a worker died, with what it said last.
+        RunError: there are fewer devices than were asked for, or a worker died, with what it said last.
     """
-    logs = config.out / LOGS
+    logs, places = config.out / LOGS, _places(config)
     logs.mkdir(exist_ok=True)
-    streams = [(logs / f"worker-{number}.log").open("a", encoding="utf-8") for number in range(config.workers)]
-    processes = [_start(config, number, stream) for number, stream in enumerate(streams)]
+    processes: list[subprocess.Popen] = []
     try:
+        for number in range(config.workers):
+            with (logs / f"worker-{number}.log").open("a", encoding="utf-8") as stream:
+                processes.append(_start(config, number, places[number % len(places)], stream))
         with tqdm(total=len(tasks), desc="tasks", unit="task") as bar:
             while any(process.poll() is None for process in processes):
                 _show(bar, tasks, claims)
@@ -145,8 +147,6 @@ def _start_and_watch(config: LearnStreets, tasks: Sequence[Task], claims: Claims
             _show(bar, tasks, claims)
     finally:
         _end(processes)
-        for stream in streams:
-            stream.close()
     for number, process in enumerate(processes):
         if process.returncode:
             last = (logs / f"worker-{number}.log").read_text(encoding="utf-8").splitlines()[-TOLD:]
@@ -155,23 +155,31 @@ def _start_and_watch(config: LearnStreets, tasks: Sequence[Task], claims: Claims
             )
 
 
-def _start(config: LearnStreets, number: int, stream: IO[str]) -> subprocess.Popen:
-    """One worker, before one device, with a cache of compiled programs that all share."""
+def _places(config: LearnStreets) -> list[dict[str, str]]:
+    """What puts a process before each device, or before the CPU.
+
+    Raises:
+        RunError: there are fewer devices than were asked for.
+    """
+    if not config.devices:
+        return [{"JAX_PLATFORMS": "cpu"}]
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = seen.split(",") if seen else [str(number) for number in range(config.devices)]
+    if len(names) < config.devices:
+        raise RunError(f"--devices {config.devices}, but CUDA_VISIBLE_DEVICES is {seen}; ask for {len(names)}")
+    return [{"CUDA_VISIBLE_DEVICES": name} for name in names[: config.devices]]
+
+
+def _start(config: LearnStreets, number: int, place: dict[str, str], stream: IO[str]) -> subprocess.Popen:
+    """One worker, with a cache of compiled programs that all share."""
     environment = {
         "PYTHONUNBUFFERED": "1",
         "JAX_COMPILATION_CACHE_DIR": str((config.out / "compiled").absolute()),
         # Several processes share a device's memory, each taking what it needs.
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         **os.environ,
+        **place,
     }
-    if config.devices:
-        seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        names = seen.split(",") if seen else [str(i) for i in range(config.devices)]
-        if len(names) < config.devices:
-            raise RunError(f"--devices {config.devices}, but CUDA_VISIBLE_DEVICES is {seen}")
-        environment["CUDA_VISIBLE_DEVICES"] = names[number % config.devices]
-    else:
-        environment["JAX_PLATFORMS"] = "cpu"
     command = [sys.executable, __file__, *_flags(config), "--worker", str(number)]
     return subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=environment)
 

@@ -5,7 +5,9 @@ from typing import Any
 
 from benchmark_rows import check_row, tidy
 
-BESIDE = ("DR", "at_fault_collision", "progress", "EP", "PDMS", "ADD")
+from jaxrecon.agents.scoreboard import WAY
+
+BESIDE = ("DR", "at_fault_collision", "progress", WAY, "PDMS", "ADD")
 COLLISIONS = "share of clips that end in a collision"
 
 
@@ -25,7 +27,7 @@ def rows_of(name: str, board: Mapping[str, Any]) -> list[dict[str, Any]]:
         rows.append(_row(f"scoreboard_{name}", one["metrics"]["CR"], COLLISIONS, told))
     for pair in board["comparisons"]:
         told = {"first": pair["first"], "second": pair["second"], "world": pair["world"]}
-        told |= {f"{key}_ratio": pair["metrics"][key]["ratio"] for key in ("progress", "EP")}
+        told |= {f"{key}_ratio": pair["metrics"][key]["ratio"] for key in ("progress", WAY)}
         told |= {f"{key}_difference": pair["metrics"][key]["difference"] for key in ("CR", "DR", "PDMS")}
         ratio = pair["metrics"]["CR"]["ratio"]
         if _are_numbers(ratio):

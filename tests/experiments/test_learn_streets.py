@@ -64,9 +64,12 @@ def test_bad_flags_are_named(tmp_path):
         main(LearnStreets(tmp_path, devices=-1))
 
 
-def test_an_accelerator_that_is_not_there_is_named(tmp_path):
+def test_an_accelerator_that_is_not_there_is_named(tmp_path, monkeypatch):
     with pytest.raises(RunError, match="--devices 1, but JAX finds no accelerator; pass --devices 0"):
         main(LearnStreets(tmp_path, devices=1, scale="tiny", worker=0))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    with pytest.raises(RunError, match="--devices 2, but CUDA_VISIBLE_DEVICES is 3; ask for 1"):
+        main(LearnStreets(tmp_path / "out", devices=2, scale="tiny"))
 
 
 NUMBERS = [0.5, 0.4, 0.6]
