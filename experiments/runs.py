@@ -52,7 +52,8 @@ class Run:
         self.folder = folder
         self.configuration = json.loads(json.dumps(configuration, default=str))
         path = folder / _CONFIGURATION
-        if path.exists():
+        self._made = not path.exists()
+        if not self._made:
             self._require_same(path)
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise RunError(f"{folder}: holds other files and no {_CONFIGURATION}; choose another folder with --out")
@@ -95,8 +96,11 @@ class Run:
         return stage
 
     def _forget_if_nothing_is_done(self) -> None:
-        """Leave no trace of a run whose first stage failed, so that the folder is free for another configuration."""
-        if [path.name for path in self.folder.iterdir()] == [_CONFIGURATION]:
+        """Leave no trace of a run whose first stage failed, so that the folder is free for another configuration.
+
+        Who found the folder leaves it: other processes may be about to put stages there.
+        """
+        if self._made and [path.name for path in self.folder.iterdir()] == [_CONFIGURATION]:
             (self.folder / _CONFIGURATION).unlink()
             self.folder.rmdir()
 

@@ -62,6 +62,14 @@ def test_a_run_whose_first_stage_fails_leaves_the_folder_free(tmp_path):
     Run(tmp_path / "run", {"seed": 1}).stage("log", counting([], "log"))
 
 
+def test_a_process_that_found_the_folder_leaves_it_to_the_others(tmp_path):
+    first, second = (Run(tmp_path / "run", {"seed": 0}) for _ in range(2))
+    with pytest.raises(RuntimeError):
+        second.stage("log", failing(RuntimeError))
+    first.stage("log", counting([], "log"))
+    assert Run(tmp_path / "run", {"seed": 0}).stage("log", counting([], "log")).resumed
+
+
 def test_another_configuration_is_refused_with_what_differs(tmp_path):
     Run(tmp_path / "run", {"seed": 0, "fit": {"steps": 100, "sizes": (1, 2)}})
     Run(tmp_path / "run", {"seed": 0, "fit": {"steps": 100, "sizes": (1, 2)}})
