@@ -1,7 +1,7 @@
 """Reality: what cameras see of procedural streets themselves, cast ray by ray, for the same worlds as their splats."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.struct
@@ -18,7 +18,6 @@ from jaxrecon.street.primitives import Primitives
 REALITY_DRAW = DrawConfig(
     supersampling=2, longest_list=512
 )  # pixels average, as recordings do; small images crowd tiles
-TOGETHER = 256  # cameras that an accelerator draws side by side; a CPU draws one after the other
 
 
 @flax.struct.dataclass
@@ -31,14 +30,13 @@ class StreetCameras:
     Attributes:
         streets: with a leading scene axis, see ``stack_streets``.
         config: sampling.
-        together: cameras drawn side by side; None picks 1 on CPU and ``TOGETHER`` elsewhere. Side by side costs the
-            work of both branches of every condition, and the memory of as many streets.
+        together: cameras drawn side by side.
         depth: whether to return it.
     """
 
     streets: StreetWorld
     config: DrawConfig = flax.struct.field(pytree_node=False, default=REALITY_DRAW)
-    together: int | None = flax.struct.field(pytree_node=False, default=None)
+    together: int = flax.struct.field(pytree_node=False, default=512)
     depth: bool = flax.struct.field(pytree_node=False, default=False)
 
     def draw(
@@ -60,23 +58,25 @@ class StreetCameras:
                 "streets' own logs"
             )
 
-        def one(camera: Any) -> tuple[Array, Array, Array]:
-            pose, lens, place, actor_pose, valid = camera
-            street = jax.tree.map(lambda leaf: leaf[place], self.streets)
+        def some(batch: Any) -> tuple[Array, Array, Array]:
+            pose, lens, place, actor_pose, valid = batch
             size = (cameras.width, cameras.height)
-            drawn = draw(street, pose[None], lens[None], *size, actor_pose[None], valid[None], self.config)
-            return quantise(drawn.rgb[0]), drawn.depth[0], drawn.overflow[0]
+            drawn = draw(self.streets, pose, lens, *size, actor_pose, valid, self.config, place)
+            return quantise(drawn.rgb), drawn.depth, drawn.overflow
 
         there = (world_from_actor[:, :actors], actor_valid[:, :actors])
         batch = (cameras.world_from_camera, cameras.intrinsics, scene, *there)
-        frames, depth, overflow = jax.lax.map(one, batch, batch_size=self._together)
+        frames, depth, overflow = _in_parts(some, batch, self.together)
         return Drawing(frames, overflow, jnp.where(jnp.isfinite(depth), depth, 0.0) if self.depth else None)
 
-    @property
-    def _together(self) -> int | None:
-        if self.together is not None:
-            return self.together
-        return None if jax.default_backend() == "cpu" else TOGETHER
+
+def _in_parts(function: Callable[[Any], Any], batch: Any, most: int) -> Any:
+    """``function`` of parts of equal size, at most so many rows; what is missing in the last repeats a row."""
+    count = len(jax.tree.leaves(batch)[0])
+    parts = -(-count // most)
+    row = jnp.minimum(jnp.arange(parts * -(-count // parts)), count - 1).reshape(parts, -1)
+    done = jax.lax.map(lambda rows: function(jax.tree.map(lambda leaf: leaf[rows], batch)), row)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], done)
 
 
 def stack_streets(streets: Sequence[StreetWorld]) -> StreetWorld:

@@ -30,7 +30,7 @@ class DrawConfig:
         supersampling: rays a pixel along each axis.
         tile_px: side of the image tiles that share a list of solids; even.
         longest_list: solids of one kind that a tile can hold.
-        tiles_at_once: tiles cast together; None picks 8 on CPU and 2048 elsewhere.
+        tiles_at_once: tiles cast together; None picks those of 2^13 rays on CPU and of 2^21 elsewhere.
         solids_at_once: of a tile's list, see ``trace.nearest``.
     """
 
@@ -52,7 +52,8 @@ class DrawConfig:
         """Tiles cast together on this machine."""
         if self.tiles_at_once is not None:
             return self.tiles_at_once
-        return 8 if jax.default_backend() == "cpu" else 2048
+        rays = 2**13 if jax.default_backend() == "cpu" else 2**21
+        return max(1, rays // (self.tile_px * self.supersampling) ** 2)
 
 
 @flax.struct.dataclass
@@ -81,6 +82,7 @@ def draw(
     world_from_actor: Float[Array, "camera actor 4 4"],
     actor_valid: Bool[Array, "camera actor"],
     config: DrawConfig = DrawConfig(),
+    scene: Int[Array, " camera"] | None = None,
 ) -> Drawing:
     """Cast images of the street with its actors at given poses; pure, jittable with static sizes and config.
 
@@ -93,33 +95,36 @@ def draw(
         world_from_actor: box poses of all actors for every camera.
         actor_valid: which of them are there.
         config: sampling.
+        scene: which street each camera is in; the world then has a leading scene axis.
 
     Raises:
         ValueError: the actors are not as many as the world has.
     """
-    if world_from_actor.shape[1] != world.actor_sizes.shape[0]:
+    actors = world.actor_sizes.shape[-2]
+    if world_from_actor.shape[1] != actors:
         raise ValueError(
             f"world_from_actor: received {world_from_actor.shape[1]} actors, "
-            f"expected the world's {world.actor_sizes.shape[0]}, in the order of Street.actors"
+            f"expected the world's {actors}, in the order of Street.actors"
         )
     world_from_camera, intrinsics = (jnp.asarray(v, jnp.float32) for v in (world_from_camera, intrinsics))
     across, down = -(-width // config.tile_px), -(-height // config.tile_px)
 
-    prepare = jax.vmap(functools.partial(_prepare, world, (across, down), config))
-    posed, lists, overflow, inverses = prepare(world_from_camera, intrinsics, world_from_actor, actor_valid)
+    prepare = functools.partial(_prepare, world, (across, down), config)
+    views = jax.vmap(prepare)(scene, world_from_camera, intrinsics, world_from_actor, actor_valid)
     cameras, tiles = world_from_camera.shape[0], across * down
     count = cameras * tiles
-    load = sum(counts for _, counts in lists).reshape(count)
+    load = sum(counts for _, counts in views.lists).reshape(count)
     order = jnp.argsort(load)
     block = min(config.block, count)
     blocks = -(-count // block)
     order = jnp.concatenate([order, jnp.repeat(order[-1:], blocks * block - count)]).reshape(blocks, block)
-    shared = world, posed, inverses, actor_valid, looks(world), world_from_camera, intrinsics
-    flat = [(slots.reshape(count, -1), counts.reshape(count)) for slots, counts in lists]
+    flat = [(slots.reshape(count, -1), counts.reshape(count)) for slots, counts in views.lists]
 
     def cast_block(chosen: Any) -> Any:
         mine = tuple((slots[chosen], counts[chosen]) for slots, counts in flat)
-        return _cast_tiles(shared, chosen // tiles, chosen % tiles, across, mine, config)
+        camera = chosen // tiles
+        street = world if scene is None else _with_own_streets(world, scene[camera])
+        return _cast_tiles(street, views, camera, chosen % tiles, across, mine, config)
 
     rgb, depth, category, lost = jax.lax.map(cast_block, order)
     back = jnp.zeros(count, jnp.int32).at[order.reshape(-1)].set(jnp.arange(blocks * block, dtype=jnp.int32))
@@ -132,55 +137,107 @@ def draw(
         return grid.reshape(cameras, down * side, across * side, *values.shape[2:])[:, :height, :width]
 
     lost = lost.reshape(-1)[back].reshape(cameras, tiles).any(1)
-    return Drawing(image(rgb), image(depth), image(category), overflow | lost)
+    return Drawing(image(rgb), image(depth), image(category), views.overflow | lost)
+
+
+@flax.struct.dataclass
+class _Views:
+    """What a camera's rays need, with a leading camera axis.
+
+    Attributes:
+        world_from_camera: pose.
+        intrinsics: pixels.
+        posed: the solids at its instant.
+        looks: of the solids.
+        shadows: their boxes as the sun sees them.
+        lists: of its tiles.
+        overflow: whether one of them is too short.
+        box_from_world: 12 components of each actor's inverse pose.
+        actor_valid: which actors are there.
+    """
+
+    world_from_camera: Any
+    intrinsics: Any
+    posed: Posed
+    looks: Any
+    shadows: trace.Shadows
+    lists: Any
+    overflow: Any
+    box_from_world: Any
+    actor_valid: Any
 
 
 def _prepare(
-    world: StreetWorld, tiles: tuple[int, int], config: DrawConfig, camera: Any, lens: Any, actors: Any, valid: Any
-) -> tuple[Posed, Any, Any, Any]:
-    """Solids posed for one camera, the lists of its tiles, whether one is too short, and the actors' inverse poses."""
-    posed = pose(world, actors, valid)
+    world: StreetWorld,
+    tiles: tuple[int, int],
+    config: DrawConfig,
+    scene: Any,
+    camera: Any,
+    lens: Any,
+    actors: Any,
+    valid: Any,
+) -> _Views:
+    street = world if scene is None else jax.tree.map(lambda leaf: leaf[scene], world)
+    posed = pose(street, actors, valid)
     lists, overflow = trace.image_lists(
-        posed, camera, lens, tiles, config.tile_px, kind_ranges(world), config.longest_list
+        posed, camera, lens, tiles, config.tile_px, kind_ranges(street), config.longest_list
     )
-    return posed, lists, jnp.any(overflow), transforms.inverse(actors.astype(jnp.float32))[:, :3].reshape(-1, 12)
+    return _Views(
+        world_from_camera=camera,
+        intrinsics=lens,
+        posed=posed,
+        looks=looks(street),
+        shadows=trace.seen_from_sun(posed, street.light.sun),
+        lists=lists,
+        overflow=jnp.any(overflow),
+        box_from_world=transforms.inverse(actors.astype(jnp.float32))[:, :3].reshape(-1, 12),
+        actor_valid=valid,
+    )
 
 
-def _cast_tiles(shared: Any, camera: Any, tile: Any, across: int, lists: Any, config: DrawConfig) -> Any:
-    world, posed, inverses, actor_valid, look, world_from_camera, intrinsics = shared
+def _with_own_streets(world: StreetWorld, scene: Int[Array, " block"]) -> StreetWorld:
+    """The world whose roads, light and actors broadcast against rays; its solids, which views hold, are left alone."""
+    names = ("roads", "light", "urban", "actor_sizes", "actor_grounded")
+    own = vectors.per_ray({name: getattr(world, name) for name in names}, scene)
+    return dataclasses.replace(world, **own)
+
+
+def _cast_tiles(
+    world: StreetWorld, views: _Views, camera: Any, tile: Any, across: int, lists: Any, config: DrawConfig
+) -> Any:
     u, v = trace.tile_pattern(config.tile_px, CELL_PX, config.supersampling)
-    fx, fy, cx, cy = (intrinsics[camera, i][:, None] for i in range(4))
+    fx, fy, cx, cy = (views.intrinsics[camera, i][:, None] for i in range(4))
     x = (u[None] + ((tile % across) * config.tile_px)[:, None] - cx) / fx
     y = (v[None] + ((tile // across) * config.tile_px)[:, None] - cy) / fy
-    turn = world_from_camera[camera]
+    turn = views.world_from_camera[camera]
     origin = tuple(turn[:, i, 3][:, None] for i in range(3))
     direction = tuple(turn[:, i, 0, None] * x + turn[:, i, 1, None] * y + turn[:, i, 2, None] for i in range(3))
 
     earth = hit_ground(world.roads, origin, direction)
-    # Tiles ask for the lists' nearest first, so the ground is the furthest that counts.
-    t, slot = trace.nearest(posed.geometry, camera, lists, origin, direction, earth.distance, config.solids_at_once)
+    geometry = views.posed.geometry
+    # The ground is the furthest that counts.
+    t, slot = trace.nearest(geometry, camera, lists, origin, direction, earth.distance, config.solids_at_once)
     length = jnp.sqrt(vectors.dot(direction, direction))
     nothing = t >= INFINITY
     reach = jnp.where(nothing, 1e3, t)
-    hits = _hits(world, posed, look, camera, origin, direction, reach, slot, nothing, earth, length, fx, config)
-    sunlit, lost = _sunlight(world, posed, camera, hits, config)
-    dark = shading.crowding(
-        world, jnp.moveaxis(inverses[camera], 0, 2), jnp.moveaxis(actor_valid[camera], 0, 1), hits.point
-    )
+    hits = _hits(kind_ranges(world), views, camera, origin, direction, reach, slot, nothing, earth, length, fx, config)
+    sunlit, lost = _sunlight(world, views, camera, hits, config)
+    boxes, there = jnp.moveaxis(views.box_from_world[camera], 0, 2), jnp.moveaxis(views.actor_valid[camera], 0, 1)
+    dark = shading.crowding(world, boxes, there, hits.point)
     colour, category = shading.shade(world, hits, sunlit, jnp.where(hits.on_ground, dark, 0.0))
     return _resolve(sky.display(colour), jnp.where(nothing, jnp.inf, t), slot, category, lost, config)
 
 
 def _hits(
-    world: StreetWorld, posed: Posed, look: Any, camera: Any, origin: Any, direction: Any, reach: Any, slot: Any,
+    kinds: trace.Ranges, views: _Views, camera: Any, origin: Any, direction: Any, reach: Any, slot: Any,
     nothing: Any, earth: Any, length: Any, focal: Any, config: DrawConfig,
 ) -> shading.Hits:  # fmt: skip
     point = tuple(o + reach * d for o, d in zip(origin, direction, strict=True))
     safe = jnp.maximum(slot, 0)
-    kinds = kind_ranges(world)
 
     def rows() -> tuple[Any, Any]:
-        return jnp.moveaxis(posed.geometry[camera[:, None], safe], 2, 0), jnp.moveaxis(look[safe], 2, 0)
+        met = camera[:, None], safe
+        return jnp.moveaxis(views.posed.geometry[met], 2, 0), jnp.moveaxis(views.looks[met], 2, 0)
 
     solid = slot >= 0
     geometry, traits = vectors.if_any(solid, rows)
@@ -197,7 +254,9 @@ def _hits(
     )
 
 
-def _sunlight(world: StreetWorld, posed: Posed, camera: Any, hits: shading.Hits, config: DrawConfig) -> tuple[Any, Any]:
+def _sunlight(
+    world: StreetWorld, views: _Views, camera: Any, hits: shading.Hits, config: DrawConfig
+) -> tuple[Any, Any]:
     """1 where the sun is seen, and whether some block met too many casters."""
     sun = sky.components(world.light.sun)
     normal = vectors.where(hits.on_ground, (0.0, 0.0, 1.0), hits.surface.normal)
@@ -207,11 +266,11 @@ def _sunlight(world: StreetWorld, posed: Posed, camera: Any, hits: shading.Hits,
     start = vectors.add(hits.point, vectors.scale(normal, 0.012 + 4e-4 * hits.distance))
     cells = hits.distance.shape[1] // (CELL_PX * CELL_PX)
     cells = cells // max(1, cells // 64)
-    axes = trace.sun_axes(world.light.sun)
-    lists, lost = trace.shadow_lists(posed, camera, axes, start, counts, cells, kind_ranges(world), config.longest_list)
-    toward = tuple(s[None, None] for s in sun)
+    lists, lost = trace.shadow_lists(
+        views.shadows, camera, start, counts, cells, kind_ranges(world), config.longest_list
+    )
     furthest = jnp.where(counts, INFINITY, 0.0)
-    _, slot = trace.nearest(posed.geometry, camera, lists, start, toward, furthest, config.solids_at_once)
+    _, slot = trace.nearest(views.posed.geometry, camera, lists, start, sun, furthest, config.solids_at_once)
     return jnp.where(counts & (slot < 0), 1.0, 0.0), lost
 
 

@@ -69,7 +69,7 @@ def _paint(roads: Road, hit: GroundHit, blur_across: Any, blur_along: Any) -> An
     """Coverage by white paint, on both roads at once."""
 
     def column(values: Any) -> Any:
-        return values[:, None, None]
+        return values if values.ndim > 1 else values[:, None, None]
 
     others = hit.outsides[::-1]
     station, lateral = hit.stations, hit.laterals

@@ -192,12 +192,12 @@ def locate(road: Road, x: Float[np.ndarray, "*b"], y: Float[np.ndarray, "*b"]) -
 def locate_all(roads: Road, x: Any, y: Any) -> Place:
     """``locate`` for roads stacked on a leading axis, on the device; the road axis of the answer leads too.
 
-    A loop over the pieces keeps the compiled program small.
+    A loop over the pieces keeps the compiled program small. Blocks of rays may have roads of their own: further axes
+    of the leaves broadcast against ``x``.
     """
-    ones = (1,) * x.ndim
 
     def column(values: Any) -> Any:
-        return values.reshape(-1, *ones)
+        return values.reshape(len(values), *(1,) * (x.ndim + 1 - values.ndim), *values.shape[1:])
 
     pieces = roads.curvature.shape[1]
 

@@ -1,7 +1,10 @@
 """Rays against short lists of solids: which lists, and the nearest entry in them."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,29 +15,51 @@ from jaxrecon.street.vectors import Vector, if_any, transform
 from jaxrecon.street.world import Posed
 
 SOLIDS_AT_ONCE = 8  # met by all rays in one step of the loop on accelerators, where a step costs more than a solid
+RAYS_TOGETHER = 2**19  # enough to keep an accelerator busy; lists of those beside each other are about as long
 
 Lists = tuple[tuple[Any, Any], ...]  # per kind: slots (block, k) and how many of them count (block,)
 Ranges = tuple[tuple[int, int], ...]
 
 
+@flax.struct.dataclass
+class Shadows:
+    """Boxes around solids in the sun's axes; all may have a leading camera axis.
+
+    Attributes:
+        low: their ends along the rows of ``axes``, metres.
+        high: their other ends.
+        valid: present.
+        axes: rows are two directions across the sunlight and the one towards the sun.
+    """
+
+    low: Float[Array, "*camera n 3"]
+    high: Float[Array, "*camera n 3"]
+    valid: Bool[Array, "*camera n"]
+    axes: Float[Array, "*camera 3 3"]
+
+
 def shortlist(
-    score: Float[Array, "block n"], ranges: Ranges, longest: int
+    wanted: Bool[Array, "block n"], ranges: Ranges, longest: int
 ) -> tuple[tuple[tuple[Int[Array, "block k"], Int[Array, " block"]], ...], Bool[Array, " block"]]:
-    """Per kind, the slots with the highest positive scores, and whether some did not fit.
+    """Per kind, the slots that are wanted, and whether some did not fit.
 
     Args:
-        score: higher comes first; 0 or less is left out.
+        wanted: which solids each block may meet.
         ranges: of the kinds along the last axis.
         longest: capacity of a list.
     """
-    lists, overflow = [], jnp.zeros(score.shape[:1], bool)
+    lists, overflow = [], jnp.zeros(wanted.shape[:1], bool)
     for start, stop in ranges:
-        part = score[:, start:stop]
+        part = wanted[:, start:stop]
         size = min(longest, stop - start)
-        _, slots = jax.lax.top_k(part, size)
-        count = jnp.sum(part > 0, axis=1)
+        place = jnp.cumsum(part, axis=1, dtype=jnp.int32)
+        count = place[:, -1]
+        block = jnp.arange(len(part))[:, None]
+        empty = jnp.zeros((len(part), size), jnp.int32)
+        # What is not wanted is put behind the end, where it is dropped, and so is what does not fit.
+        slots = empty.at[block, jnp.where(part, place - 1, size)].set(jnp.arange(start, stop), mode="drop")
         overflow = overflow | (count > size)
-        lists.append((slots + start, jnp.minimum(count, size)))
+        lists.append((slots, jnp.minimum(count, size)))
     return tuple(lists), overflow
 
 
@@ -46,6 +71,7 @@ def nearest(
     direction: Vector,
     furthest: Float[Array, "block ray"],
     solids_at_once: int | None = None,
+    rays_together: int = RAYS_TOGETHER,
 ) -> tuple[Float[Array, "block ray"], Int[Array, "block ray"]]:
     """Nearest entry of every ray into the solids of its block's lists.
 
@@ -58,28 +84,58 @@ def nearest(
         furthest: entries beyond it do not count.
         solids_at_once: of a list, met in one step of the loop; None picks 1 on CPU, where solids that no block has
             are skipped instead, and ``SOLIDS_AT_ONCE`` elsewhere.
+        rays_together: of more than these, blocks with long lists and blocks with short ones are kept apart, so that
+            each loop ends when its own lists do.
 
     Returns:
         Ray parameter (``furthest`` where nothing was hit) and slot (-1 where nothing was hit).
     """
     if solids_at_once is None:
         solids_at_once = 1 if jax.default_backend() == "cpu" else SOLIDS_AT_ONCE
+    blocks, rays = furthest.shape
+    groups = min(blocks, -(-blocks * rays // rays_together))
     carry = furthest, jnp.full(furthest.shape, -1, jnp.int32)
     for kind, (slots, count) in enumerate(lists):
-        slots = jnp.pad(slots, ((0, 0), (0, -slots.shape[1] % solids_at_once)))
-        rows = geometry[slots] if camera is None else geometry[camera[:, None], slots]
-        rows = jnp.moveaxis(rows, 0, 2)  # (k, 16, block)
-        grouped = rows.reshape(-1, solids_at_once, *rows.shape[1:]), slots.T.reshape(-1, solids_at_once, len(slots))
-
-        def visit(step: Any, carry: Any, grouped: Any = grouped, count: Any = count, kind: int = kind) -> Any:
-            group, names = (jax.lax.dynamic_index_in_dim(values, step, 0, keepdims=False) for values in grouped)
-            for i in range(solids_at_once):
-                present = step * solids_at_once + i < count
-                carry = _meet(kind, group[i], names[i], present, (origin, direction), carry, solids_at_once == 1)
-            return carry
-
-        carry = jax.lax.fori_loop(0, -(-jnp.max(count) // solids_at_once), visit, carry)
+        meet = functools.partial(_meet_lists, geometry, kind, solids_at_once)
+        per_block = camera, slots, count, (origin, direction), carry
+        carry = meet(*per_block) if groups == 1 else _grouped(meet, count, groups, per_block)
     return carry
+
+
+def _grouped(function: Callable[..., Any], load: Int[Array, " block"], groups: int, per_block: Any) -> Any:
+    """``function(*per_block)`` of one group of blocks after the other, those of similar load together."""
+    blocks = len(load)
+    size = -(-blocks // groups)
+    order = jnp.argsort(load)
+    order = jnp.concatenate([order, jnp.repeat(order[-1:], groups * size - blocks)])
+    back = jnp.zeros(blocks, jnp.int32).at[order].set(jnp.arange(groups * size, dtype=jnp.int32))
+
+    def rows(leaf: Any) -> Any:
+        return jnp.broadcast_to(leaf, (blocks, *jnp.shape(leaf)[1:])) if jnp.ndim(leaf) else jnp.full((blocks, 1), leaf)
+
+    per_block = jax.tree.map(rows, per_block)
+
+    def group(chosen: Any) -> Any:
+        return function(*jax.tree.map(lambda leaf: leaf[chosen], per_block))
+
+    found = jax.lax.map(group, order.reshape(groups, size))
+    return jax.tree.map(lambda leaf: leaf.reshape(groups * size, *leaf.shape[2:])[back], found)
+
+
+def _meet_lists(
+    geometry: Any, kind: int, at_once: int, camera: Any, slots: Any, count: Any, ray: tuple[Vector, Vector], carry: Any
+) -> Any:
+    """Let all rays meet the solids of their block's list of one kind."""
+
+    def visit(step: Any, carry: Any) -> Any:
+        for i in range(at_once):
+            place = step * at_once + i
+            slot = jax.lax.dynamic_index_in_dim(slots, place, 1, keepdims=False)
+            row = geometry[slot] if camera is None else geometry[camera, slot]
+            carry = _meet(kind, row.T, slot, place < count, ray, carry, at_once == 1)
+        return carry
+
+    return jax.lax.fori_loop(0, -(-jnp.max(count) // at_once), visit, carry)
 
 
 def _meet(kind: int, row: Any, slot: Any, present: Any, ray: tuple[Vector, Vector], carry: Any, skip: bool) -> Any:
@@ -104,7 +160,7 @@ def image_lists(
     ranges: Ranges,
     longest: int,
 ) -> tuple[tuple[tuple[Int[Array, "tile k"], Int[Array, " tile"]], ...], Bool[Array, " tile"]]:
-    """Lists per image tile of the solids whose bounding box the tile's pyramid may meet, nearest first.
+    """Lists per image tile of the solids whose bounding box the tile's pyramid may meet.
 
     Args:
         posed: the solids.
@@ -132,8 +188,7 @@ def image_lists(
     column, row = right_of[:, :-1] & left_of[:, 1:], below[:, :-1] & above[:, 1:]
     ahead = (centre[:, 2] + jnp.sum(jnp.abs(axes[:, :, 2]), 1) > 0) & posed.valid
     seen = (row[:, :, None] & column[:, None, :] & ahead[:, None, None]).reshape(len(centre), -1).T
-    gap = jnp.linalg.norm(centre, axis=1) - jnp.linalg.norm(axes, axis=(1, 2))
-    return shortlist(jnp.where(seen, 1e5 - gap, -1.0), ranges, longest)
+    return shortlist(seen, ranges, longest)
 
 
 def cone_lists(
@@ -161,49 +216,53 @@ def cone_lists(
     swell = jnp.where(far > radius, jnp.arcsin(jnp.clip(radius / jnp.maximum(far, 1e-6), 0.0, 1.0)), jnp.pi)
     angle = jnp.arccos(jnp.clip(axis @ to_centre.T / jnp.maximum(far, 1e-6), -1.0, 1.0))
     seen = (angle <= half[:, None] + swell + 1e-3) & posed.valid
-    return shortlist(jnp.where(seen, 1e5 - far + radius, -1.0), ranges, longest)
+    return shortlist(seen, ranges, longest)
 
 
 def shadow_lists(
-    posed: Posed,
+    shadows: Shadows,
     camera: Int[Array, " block"],
-    sun_from_world: Float[Array, "3 3"],
     points: Vector,
     counts: Bool[Array, "block ray"],
     cells: int,
     ranges: Ranges,
     longest: int,
 ) -> tuple[tuple[tuple[Int[Array, "block k"], Int[Array, " block"]], ...], Bool[Array, " block"]]:
-    """Lists per block of the solids that may shade its points, those that may shade most of it first.
+    """Lists per block of the solids that may shade its points.
 
     Each block's points are grouped into ``cells`` runs; a solid may shade a cell when their boxes overlap as
     seen from the sun and the solid reaches above the cell.
 
     Args:
-        posed: the solids, with a leading camera axis.
+        shadows: the solids as the sun sees them, with a leading camera axis.
         camera: which camera's poses each block uses.
-        sun_from_world: rows are two directions across the sunlight and the one towards the sun.
         points: world components (block, ray).
         counts: which of them matter.
         cells: runs a block.
         ranges: of the kinds.
         longest: capacity of a list.
     """
-    middle = posed.centre @ sun_from_world.T
-    reach = jnp.sum(jnp.abs(posed.axes @ sun_from_world.T), axis=2)
-    middle, reach = middle[camera], reach[camera]
+    shadows = jax.tree.map(lambda leaf: leaf[camera], shadows)
     grouped = (counts.shape[0], cells, -1)
     keep = counts.reshape(grouped)
-    touching = posed.valid[camera][:, None, :]
+    touching = shadows.valid[:, None, :]
     for i in range(3):
-        row = sun_from_world[i]
-        value = (points[0] * row[0] + points[1] * row[1] + points[2] * row[2]).reshape(grouped)
-        low = jnp.min(jnp.where(keep, value, INFINITY), axis=2)[:, :, None]
-        high = jnp.max(jnp.where(keep, value, -INFINITY), axis=2)[:, :, None]
-        touching = touching & (low <= (middle + reach)[:, None, :, i])
+        x, y, z = (shadows.axes[:, i, j, None] for j in range(3))
+        value = (points[0] * x + points[1] * y + points[2] * z).reshape(grouped)
+        least = jnp.min(jnp.where(keep, value, INFINITY), axis=2)[:, :, None]
+        touching = touching & (least <= shadows.high[:, None, :, i])
         if i < 2:
-            touching = touching & (high >= (middle - reach)[:, None, :, i])
-    return shortlist(jnp.sum(touching, axis=1).astype(jnp.float32), ranges, longest)
+            most = jnp.max(jnp.where(keep, value, -INFINITY), axis=2)[:, :, None]
+            touching = touching & (most >= shadows.low[:, None, :, i])
+    return shortlist(jnp.any(touching, axis=1), ranges, longest)
+
+
+def seen_from_sun(posed: Posed, sun: Float[Array, "3"]) -> Shadows:
+    """The solids' boxes along two directions across the sunlight and the one towards the sun, a unit vector."""
+    axes = sun_axes(sun)
+    middle = posed.centre @ axes.T
+    reach = jnp.sum(jnp.abs(posed.axes @ axes.T), axis=1)
+    return Shadows(middle - reach, middle + reach, posed.valid, axes)
 
 
 def sun_axes(sun: Float[Array, "3"]) -> Float[Array, "3 3"]:

@@ -49,6 +49,16 @@ def transform(matrix: Any, point: Vector, weight: float) -> Vector:
     return rows[0], rows[1], rows[2]
 
 
+def per_ray(values: Any, block: Any) -> Any:
+    """Values of blocks of rays, picked from leaves with a leading axis, so that they broadcast against (block, ray).
+
+    Args:
+        values: a tree; each leaf has a leading axis, and whatever follows leads in the answer.
+        block: index into that axis for each block.
+    """
+    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf[block], 0, -1)[..., None], values)
+
+
 def ramp(low: Any, high: Any, value: Any) -> Any:
     """0 below ``low``, 1 above ``high``, smooth between."""
     t = jnp.clip((value - low) / (high - low), 0.0, 1.0)

@@ -16,7 +16,7 @@ Array = Any
 
 @flax.struct.dataclass
 class StreetWorld:
-    """Everything that the ray caster needs; actors are posed by the caller.
+    """Everything that the ray caster needs; actors are posed by the caller. Several may share a leading scene axis.
 
     Attributes:
         boxes: houses, car bodies, hedges, lamps.
@@ -82,14 +82,14 @@ def pose(world: StreetWorld, world_from_actor: Float[Array, "actor 4 4"], valid:
     return Posed(*join)
 
 
-def looks(world: StreetWorld) -> Float[Array, "n 15"]:
+def looks(world: StreetWorld) -> Float[Array, "*scene n 15"]:
     """Per solid: size (3), offset (3), colour (3), accent (3), material, class, random; kinds concatenated."""
-    rows = [jnp.concatenate([k.size, k.offset, k.colour, k.accent, k.traits], 1) for k in world.kinds]
-    return jnp.concatenate(rows)
+    rows = [jnp.concatenate([k.size, k.offset, k.colour, k.accent, k.traits], -1) for k in world.kinds]
+    return jnp.concatenate(rows, -2)
 
 
 def kind_ranges(world: StreetWorld) -> tuple[tuple[int, int], ...]:
     """First and one past the last slot of every kind in the concatenation."""
-    counts = [k.actor.shape[0] for k in world.kinds]
+    counts = [k.actor.shape[-1] for k in world.kinds]
     starts = [sum(counts[:i]) for i in range(len(counts))]
     return tuple((start, start + count) for start, count in zip(starts, counts, strict=True))

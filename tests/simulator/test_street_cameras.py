@@ -1,5 +1,7 @@
 """Reality's cameras against the street's own images, one street and one camera at a time."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,6 +61,19 @@ def test_frames_are_those_of_each_street_alone(streets, moments):
         sky = ~np.isfinite(truth.depth[0])
         assert (drawn.depth[row][sky] == 0).mean() > 0.99 and (drawn.depth[row][~sky] > 0).mean() > 0.99
     assert np.abs(drawn.frames[0].astype(int) - drawn.frames[1]).mean() > 5, "the streets differ"
+
+
+def test_frames_do_not_depend_on_how_they_are_divided(streets, moments):
+    """Neither on the cameras that are drawn side by side nor on the tiles that share lists of solids."""
+    _, cameras, actors = moments
+    stacked = stack_streets([one.world for one in streets])
+    whole = jax.jit(StreetCameras.draw)(StreetCameras(stacked, SAMPLING, depth=True), cameras, *actors)
+    fine = dataclasses.replace(SAMPLING, tile_px=8, tiles_at_once=5)
+    for divided in (StreetCameras(stacked, SAMPLING, together=3, depth=True), StreetCameras(stacked, fine, depth=True)):
+        drawn = jax.jit(StreetCameras.draw)(divided, cameras, *actors)
+        off = np.abs(np.asarray(drawn.frames).astype(int) - np.asarray(whole.frames))
+        assert off.max() <= 1 and off.mean() < 1e-3  # the same rays by another program
+        np.testing.assert_allclose(drawn.depth, whole.depth, rtol=1e-5)
 
 
 def test_actors_are_drawn_where_the_simulator_has_them(streets, moments):

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from jaxrecon.geometry import cameras, transforms
-from jaxrecon.street import CLASS_NAMES, CameraConfig, DrawConfig, StreetConfig, cast, ground_truth, record
+from jaxrecon.street import CLASS_NAMES, CameraConfig, DrawConfig, StreetConfig, cast, draw, ground_truth, record, trace
 from jaxrecon.street.lidar import beam_directions, sweep
 from jaxrecon.street.street import draw_jit, generate
+from jaxrecon.street.world import kind_ranges, pose
 from tests.street.conftest import HEIGHT, WIDTH
 
 cast_jit = jax.jit(cast)
@@ -52,6 +53,68 @@ def test_depth_agrees_with_plain_casting(street, drawing):
         seen = np.isfinite(plain) & np.isfinite(drawn)
         assert (np.abs(plain[seen] / drawn[seen] - 1) > 1e-3).mean() < 0.005
     assert not drawing.overflow.any()
+
+
+def test_lists_leave_out_nothing_that_shows(street, drawing, monkeypatch):
+    """Images are those of rays that meet every solid, on their way from the camera and on the way to the sun."""
+
+    def all_of(valid, ranges):
+        longest = max(stop - start for start, stop in ranges)
+        return trace.shortlist(valid, ranges, longest)
+
+    def image_lists(posed, world_from_camera, intrinsics, tiles, tile_px, ranges, longest):
+        return all_of(jnp.broadcast_to(posed.valid, (tiles[0] * tiles[1], len(posed.valid))), ranges)
+
+    def shadow_lists(shadows, camera, points, counts, cells, ranges, longest):
+        return all_of(shadows.valid[camera], ranges)
+
+    monkeypatch.setattr(trace, "image_lists", image_lists)
+    monkeypatch.setattr(trace, "shadow_lists", shadow_lists)
+    poses, valid = (jnp.asarray(np.stack([v] * 2)) for v in street.actor_poses(5))
+    eyes, lenses = (jnp.asarray(v, jnp.float32) for v in _rig(street, 5))
+    arguments = (eyes, lenses, WIDTH, HEIGHT, poses, valid, DrawConfig(supersampling=1))
+    plain = jax.jit(draw, static_argnums=(3, 4, 7))(street.world, *arguments)
+    np.testing.assert_allclose(drawing.rgb, plain.rgb, atol=1.01 / 255)
+    assert np.mean(np.abs(drawing.rgb - plain.rgb)) < 1e-5
+    np.testing.assert_allclose(drawing.depth, plain.depth, rtol=1e-5)
+
+
+def test_blocks_of_unequal_lists_are_met_in_groups(street):
+    """Many rays are divided into groups of blocks, which changes what each loop does and nothing that it finds."""
+    poses, valid = street.actor_poses(5)
+    posed = pose(street.world, jnp.asarray(poses), jnp.asarray(valid))
+    key = jax.random.key(0)
+    blocks, rays = 12, 32
+    # Some blocks meet nothing, some everything.
+    wanted = jax.random.uniform(key, (blocks, len(posed.valid))) < jnp.linspace(-0.2, 1.0, blocks)[:, None]
+    lists, overflow = trace.shortlist(wanted & posed.valid, kind_ranges(street.world), 512)
+    assert not overflow.any() and int(lists[0][1][0]) == 0 and int(lists[0][1].max()) > 50
+    middle = jnp.asarray(street.world_from_ego[5][:3, 3] + [0.0, 0.0, 1.5], jnp.float32)
+    direction = jax.random.normal(key, (3, blocks, rays)) * jnp.array([1.0, 1.0, 0.1])[:, None, None]
+    furthest = jnp.full((blocks, rays), 200.0)
+    meet = jax.jit(trace.nearest, static_argnames=("solids_at_once", "rays_together"))
+    geometry = jnp.stack([posed.geometry, posed.geometry + 1.0])  # of a second camera, which no block uses
+    camera = jnp.zeros(blocks, jnp.int32)
+    given = geometry, camera, lists, tuple(middle), tuple(direction), furthest
+    whole, slots = meet(*given, solids_at_once=1)
+    assert 0.2 < (slots >= 0).mean() < 0.95
+    for at_once, together in ((1, 5 * rays), (4, 5 * rays), (8, rays), (3, 10**6)):
+        grouped, named = meet(*given, solids_at_once=at_once, rays_together=together)
+        np.testing.assert_allclose(grouped, whole, rtol=1e-4)
+        assert np.mean(np.asarray(named) != np.asarray(slots)) < 0.01  # coincident faces, by rounding
+
+
+def test_lists_hold_what_is_wanted():
+    wanted = np.random.default_rng(0).random((5, 40)) < 0.4
+    wanted[2] = False
+    ranges = ((0, 25), (25, 40))
+    lists, overflow = trace.shortlist(jnp.asarray(wanted), ranges, 12)
+    for (start, stop), (slots, count) in zip(ranges, lists, strict=True):
+        for block in range(5):
+            expected = start + np.flatnonzero(wanted[block, start:stop])[:12]
+            np.testing.assert_array_equal(slots[block, : count[block]], expected)
+    np.testing.assert_array_equal(overflow, (wanted[:, :25].sum(1) > 12) | (wanted[:, 25:].sum(1) > 12))
+    assert overflow.any() and not overflow.all()
 
 
 def test_road_depth_is_that_of_the_plane(street, drawing):
