@@ -33,7 +33,9 @@ from street_worlds import (
 )
 from waymax_peer import WaymaxPeer
 
+from jaxrecon import street
 from jaxrecon.simulator import ALL_TERMS, RAD_TERMS, Simulator, SimulatorConfig, default_params, reward_weights
+from jaxrecon.simulator.street_cameras import StreetCameras, stack_streets
 
 TERMS = (*RAD_TERMS, *(term for term in ALL_TERMS if term[0] == "off_road"))
 GROWTH = 1 << 20  # bytes by which the memory in use may differ between calls of a compiled function
@@ -65,6 +67,7 @@ class SimulatorBench(Suite):
             "camera_4096_peak_gib": ("gpu", self._memory),
             "camera_1024x1x96x64": ("gpu", partial(self._cameras, 1)),
             "camera_1024x3x96x64": ("gpu", partial(self._cameras, 3)),
+            "reality_1024x1x96x64": ("gpu", self._reality),
             "first_step_cold_seconds": ("gpu", partial(self._first_step, "cold")),
             "first_step_cached_seconds": ("gpu", partial(self._first_step, "cached")),
             "million_steps": ("any", self._million),
@@ -156,6 +159,32 @@ class SimulatorBench(Suite):
             **rolled.notes,
         }
         quality |= self._once("judged", self._judged)
+        return _speed_row(name, rolled, quality, {})
+
+    def _reality(self, name: str) -> Row:
+        """The same environments before the streets' own ray caster."""
+        scale, (_, notes) = self.scale, self._streets()
+        streets = [street.generate(scale.street, seed) for seed in range(scale.scenes)]
+        source = StreetCameras(stack_streets([one.world for one in streets]))
+        simulator = self._simulator(1)
+        simulator = dataclasses.replace(simulator, world=dataclasses.replace(simulator.world, source=source))
+        params = _params(simulator)
+        rolled = time_rollout(simulator, params, scale.environments, scale.camera_steps, True, scale.repeats)
+        overflow = int(rolled.counted.overflow)
+        if overflow:
+            raise BenchmarkError(f"{overflow} of {rolled.calls * rolled.steps} steps have images that lack solids")
+        rays = source.config.supersampling**2 * scale.size[0] * scale.size[1]
+        quality = {
+            "scenes": scale.scenes,
+            "least_moving_actors_of_a_scene": notes["least_moving_actors_of_a_scene"],
+            "solids": [int(sum(kind.valid.sum() for kind in one.world.kinds)) for one in streets],
+            "environments": scale.environments,
+            "cameras": 1,
+            "size": f"{scale.size[0]}x{scale.size[1]}",
+            "rays_an_image": rays,
+            "overflow_share": 0.0,
+            **rolled.notes,
+        }
         return _speed_row(name, rolled, quality, {})
 
     def _judged(self) -> dict[str, float]:

@@ -24,7 +24,7 @@ EXPERIMENTS = pathlib.Path(__file__).resolve().parents[2] / "experiments"
 EXAMPLES = ("functional", "brax", "gymnasium")
 ROWS = [
     "state_only_32", "cpu_state_only_32", "camera_4096_peak_gib", "camera_1024x1x96x64", "camera_1024x3x96x64",
-    "first_step_cold_seconds", "first_step_cached_seconds", "million_steps",
+    "reality_1024x1x96x64", "first_step_cold_seconds", "first_step_cached_seconds", "million_steps",
 ]  # fmt: skip
 
 
@@ -113,10 +113,13 @@ def test_what_is_not_finite_is_counted():
 @pytest.mark.torture
 def test_rows_with_cameras(measure):
     rows = measure(
-        "camera_4096_peak_gib", "camera_1024x1x96x64", "first_step_cold_seconds", "first_step_cached_seconds"
-    )
+        "camera_4096_peak_gib", "camera_1024x1x96x64", "reality_1024x1x96x64", "first_step_cold_seconds",
+        "first_step_cached_seconds",
+    )  # fmt: skip
     quality = rows["camera_1024x1x96x64"]["quality"]
     assert quality["overflow_share"] == 0 and quality["scenes"] == 2 and quality["psnr"] > quality["psnr_exact"] - 2
+    reality = rows["reality_1024x1x96x64"]["quality"]
+    assert reality["rays_an_image"] == 4 * 24 * 16 and min(reality["solids"]) > 50 and reality["valid_share"] > 0.5
     assert rows["camera_4096_peak_gib"]["value"] > 0
     cold, cached = (rows[f"first_step_{kind}_seconds"]["value"] for kind in ("cold", "cached"))
     assert cached < cold
