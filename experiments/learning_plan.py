@@ -77,6 +77,7 @@ def learned(scale: Scale) -> tuple[Learned, ...]:
         Learned("IL + short PPO", "short-0", start="il-0", changes={**cases, "updates": few_updates}),
         Learned("short IL", "early-0", changes={"imitation_epochs": few_epochs}),
         Learned("IL from four frames", "history-0", changes={"history": 4}),
+        Learned("IL + PPO from four frames", "history-ppo-0", start="history-0", changes=cases),
     )
 
 

@@ -16,7 +16,9 @@ from tqdm import tqdm
 from training_presets import BLOCK, START, training_params, validation_params
 
 from jaxrecon import agents
+from jaxrecon.agents.scoreboard import WAY
 from jaxrecon.agents.shown import Shown, prepare
+from jaxrecon.metrics.closed_loop import summarise
 from jaxrecon.simulator import (
     Demonstrations,
     Perturbation,
@@ -31,7 +33,7 @@ LOOKED_AT = 32  # environments by whose starts the room for pairs is found
 ROOM = 1.6  # times what they need: later moments need more
 CHUNK = {"cpu": 32}  # moments drawn at once; more on an accelerator
 MANY = 256
-SCORED = ("CR", "DR", "progress", "ADD")
+SCORED = ("CR", "DR", "at_fault_collision", "progress", WAY, "ADD")
 STREETS = pathlib.Path("outputs/streets")
 
 
@@ -103,8 +105,9 @@ def validation_clips(simulator: Simulator, key: PRNGKeyArray, count: int) -> age
 
 def driving_of(cost: agents.DrivingCost, policy: agents.Policy) -> dict[str, float]:
     """How a policy drives the clips of a cost: means of ``SCORED``."""
-    told = cost.report(policy).summary
-    return {name: told[name] for name in SCORED}
+    told = cost.report(policy).per_clip
+    scored = {name: jax.tree.map(jnp.asarray, told[name]) for name in SCORED}
+    return {name: float(value) for name, value in summarise(scored).items()}
 
 
 def show_all(

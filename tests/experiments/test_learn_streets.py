@@ -30,9 +30,9 @@ def test_tasks_come_after_what_they_need_and_make_every_street_once(tmp_path):
     assert [task.name for task in Plan(tmp_path, "full", tmp_path).tasks()][-1] == "score-drives"
 
 
-def test_eight_policies_look_and_two_are_blind():
+def test_nine_policies_look_and_two_are_blind():
     policies = learned("full")
-    assert sum(not one.blind for one in policies) == 8 and sum(one.blind for one in policies) == 2
+    assert sum(not one.blind for one in policies) == 9 and sum(one.blind for one in policies) == 2
     by_folder = {one.folder: one for one in policies}
     assert len(by_folder) == len(policies)
     for one in policies:

@@ -79,6 +79,8 @@ def test_ppo_goes_on_where_it_was_stopped_and_leaves_its_curves(streets, imitate
     config = train_ppo.TrainPPO(tmp_path / "whole", streets, imitated[0].out / "policy", "tiny", blind=True)
     metrics = train_ppo.main(config)
     assert metrics["updates"] == 3 and set(metrics["driving"]) == {"before", "after"}
+    assert list(metrics["driving"]["after"]) == ["CR", "DR", "at_fault_collision", "progress", "EP", "ADD"]
+    assert all(0 <= metrics["driving"]["after"][name] <= 1 for name in ("CR", "at_fault_collision", "progress", "EP"))
     lines = [json.loads(line) for line in (config.out / "metrics.jsonl").read_text().splitlines()]
     assert [line["update"] for line in lines] == [0, 1, 2] and len(lines[0]["rewards"]) == 5
     assert (config.out / "curves.png").stat().st_size > 1000 and metrics["overflow_share"] == 0
