@@ -120,6 +120,8 @@ class Row:
             clip says.
         failures: clips that each of ``EVENTS`` ended, of all seeds.
         overflow_share: of driven steps whose observation lacked content.
+        behaviours: collision rate with its interval over the clips in which an adversary does each of these; empty
+            where none does anything.
     """
 
     driver: str
@@ -132,6 +134,7 @@ class Row:
     metrics: Mapping[str, tuple[float, float, float] | None]
     failures: Mapping[str, int]
     overflow_share: float
+    behaviours: Mapping[str, tuple[float, float, float] | None] = dataclasses.field(default_factory=dict)
 
     @property
     def headline(self) -> bool:
@@ -156,8 +159,18 @@ class Label:
     in_scene: bool = False
 
 
-def make_row(label: Label, scores: Scores, key: PRNGKeyArray, resamples: int = RESAMPLES) -> Row:
-    """Means with intervals."""
+def make_row(
+    label: Label, scores: Scores, key: PRNGKeyArray, resamples: int = RESAMPLES, behaviours: Sequence[str] = ()
+) -> Row:
+    """Means with intervals.
+
+    Args:
+        label: what the scores are of.
+        scores: of one driver, of all its seeds.
+        key: of the bootstrap.
+        resamples: bootstrap samples.
+        behaviours: what befalls each clip of a seed, by name; empty where nothing does.
+    """
     table = _table(scores, SHOWN)
     intervals = named(mean_intervals(table, key, resamples), SHOWN)
     return Row(
@@ -171,7 +184,29 @@ def make_row(label: Label, scores: Scores, key: PRNGKeyArray, resamples: int = R
         metrics={name: as_numbers(intervals[name]) for name in SHOWN},
         failures={name: len(clips) for name, clips in failures(scores).items()},
         overflow_share=scores.overflow_share,
+        behaviours=_by_behaviour(scores, behaviours, key, resamples) if behaviours else {},
     )
+
+
+def _by_behaviour(
+    scores: Scores, behaviours: Sequence[str], key: PRNGKeyArray, resamples: int
+) -> dict[str, tuple[float, float, float] | None]:
+    """Collision rate of the clips of each behaviour.
+
+    Raises:
+        ValueError: a clip has none.
+    """
+    if len(behaviours) * scores.seeds != len(scores.scene):
+        raise ValueError(
+            f"{len(behaviours)} behaviours were given for {len(scores.scene)} clips of {scores.seeds} seeds; expected "
+            "one for each clip of a seed"
+        )
+    names = sorted(set(behaviours))
+    played, collided = np.tile(np.asarray(behaviours), scores.seeds), scores.measures["CR"]
+    measures = [Measure(collided.value, np.asarray(collided.valid) & (played == name)) for name in names]
+    table = tabulate(measures, scores.scene, scores.seed)
+    intervals = named(mean_intervals(table, key, resamples), names)
+    return {name: as_numbers(intervals[name]) for name in names}
 
 
 def failures(scores: Scores) -> dict[str, list[int]]:

@@ -159,7 +159,8 @@ def main(config: Evaluate) -> dict[str, Any]:
             runs = [alone[group.world_name, entrant.label] for entrant in entrants if entrant.name == name]
             pooled[group.world_name, name] = found = pool(runs)
             label = Label(name, group.world_name, config.kind, group.in_scene)
-            rows.append(make_row(label, found, _key(config, 0), config.amount.resamples))
+            played = [one.behaviour for one in sets[group.name].challenges]
+            rows.append(make_row(label, found, _key(config, 0), config.amount.resamples, played))
             print(_line(rows[-1]), flush=True)
     names, resamples = list(dict.fromkeys(one.name for one in policies)), config.amount.resamples
     told = {

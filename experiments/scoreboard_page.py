@@ -61,6 +61,36 @@ def failures_table(rows: Sequence[Row]) -> viz.Table:
     )
 
 
+def behaviours_table(rows: Sequence[Row]) -> viz.Table:
+    """Drivers down, behaviours across: how many clips of each ended in a collision."""
+    names = list(rows[0].behaviours)
+    headings = ["driver", *(name.replace("_", " ") for name in names)]
+    return viz.Table(headings, [[row.driver, *(interval_text(row.behaviours[n], 2) for n in names)] for row in rows])
+
+
+def plot_behaviours(worlds: Mapping[str, Sequence[Row]], path: pathlib.Path) -> None:
+    """Collision rates as shades, drivers down and behaviours across, one panel a world."""
+    most = max(len(rows) for rows in worlds.values())
+    across = max(len(rows[0].behaviours) for rows in worlds.values())
+    size = ((2.6 + 0.75 * across) * len(worlds), 1.6 + 0.27 * most)
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    for number, (world, rows) in enumerate(worlds.items()):
+        names = list(rows[0].behaviours)
+        rates = np.array([[(row.behaviours[name] or (np.nan,))[0] for name in names] for row in rows], float)
+        axes = figure.add_subplot(1, len(worlds), number + 1)
+        axes.imshow(rates, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        for row, column in np.argwhere(np.isfinite(rates)):
+            rate = rates[row, column]
+            colour = "white" if rate > 0.6 else "#22262e"
+            axes.text(column, row, f"{rate:.2f}", ha="center", va="center", fontsize=8, color=colour)
+        axes.set_xticks(range(len(names)), [name.replace("_", "\n") for name in names])
+        axes.set_yticks(range(len(rows)), [row.driver for row in rows])
+        axes.set_title(f"{world}: share of clips that end in a collision", fontsize=9)
+        axes.tick_params(labelsize=8, length=0)
+        axes.spines[:].set_visible(False)
+    _write(figure, path)
+
+
 def plot_rows(worlds: Mapping[str, Sequence[Row]], path: pathlib.Path) -> None:
     """Means with intervals, drivers down, one panel a metric and world."""
     figure = Figure(
@@ -189,6 +219,9 @@ def sections_of(
         sections.append(viz.Section(f"In {world}", note.strip(), rows_table(of_world, SAFETY)))
         sections.append(viz.Section(f"The ride in {world}", RIDE_LEGEND, rows_table(of_world, RIDE)))
         sections.append(viz.Section(f"What ended clips in {world}", table=failures_table(of_world)))
+    challenged = {world: of_world for world, of_world in worlds.items() if of_world[0].behaviours}
+    if challenged:
+        sections += _behaviour_sections(challenged, folder)
     if board["comparisons"]:
         note = "Over the same clips; intervals over seeds and scenes, then clips, drawn alike for both."
         sections.append(viz.Section("Compared in pairs", note, comparison_table(board["comparisons"])))
@@ -204,6 +237,14 @@ def sections_of(
     ]
     headings = ["world", "kind", "seed", "scenes", "clips", "hash"]
     return [*sections, viz.Section("Evaluation sets", table=viz.Table(headings, told))]
+
+
+def _behaviour_sections(worlds: Mapping[str, Sequence[Row]], folder: pathlib.Path) -> list[viz.Section]:
+    plot_behaviours(worlds, folder / "behaviours.png")
+    note = "Share of the clips in which an adversary does this that ended in a collision."
+    media = [viz.Media(folder / "behaviours.png", "Collision rates by behaviour")]
+    tables = [viz.Section(f"By behaviour in {world}", table=behaviours_table(rows)) for world, rows in worlds.items()]
+    return [viz.Section("Collisions by behaviour", note, media=media), *tables]
 
 
 def _transfer_sections(transfer: Mapping[str, Any], folder: pathlib.Path) -> list[viz.Section]:

@@ -24,6 +24,7 @@ def rows_of(name: str, board: Mapping[str, Any]) -> list[dict[str, Any]]:
         told = {key: one[key] for key in ("driver", "world", "clips", "scenes", "seeds")}
         told |= {"set": sets[one["world"].rpartition(", ")[0]], "in_scene": one["in_scene"]}
         told |= {key: numbers for key in BESIDE if (numbers := one["metrics"][key]) is not None}
+        told |= {"CR_by_behaviour": one["behaviours"]} if one["behaviours"] else {}
         rows.append(_row(f"scoreboard_{name}", one["metrics"]["CR"], COLLISIONS, told))
     for pair in board["comparisons"]:
         told = {"first": pair["first"], "second": pair["second"], "world": pair["world"]}

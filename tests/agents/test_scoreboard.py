@@ -99,6 +99,18 @@ def test_seeds_of_one_driver_share_a_row_and_widen_its_interval():
         pool([])
 
 
+def test_collisions_are_told_by_behaviour():
+    played = ["hard_brake" if number % 2 == 0 else "merge" for number in range(len(SCENE))]
+    runs = [scores(HALF), scores(np.zeros(len(SCENE)))]
+    row = make_row(Label("IL", "streets"), runs[0], KEY, 400, played)
+    assert row.behaviours == {"hard_brake": (1, 1, 1), "merge": (0, 0, 0)}
+    mean, low, high = make_row(Label("IL", "streets"), pool(runs), KEY, 400, played).behaviours["hard_brake"]
+    assert mean == 0.5 and low < 0.1 and high > 0.9  # two seeds differ
+    assert make_row(Label("IL", "streets"), runs[0], KEY, 400).behaviours == {}
+    with pytest.raises(ValueError, match="31 behaviours were given for 32 clips of 1 seeds"):
+        make_row(Label("IL", "streets"), runs[0], KEY, 400, played[1:])
+
+
 def test_json_holds_infinities_as_text_and_nothing_as_null():
     told = as_json(
         {"a": (1.0, math.inf, -math.inf), "b": math.nan, "row": make_row(Label("x", "y"), scores(HALF), KEY, 50)}

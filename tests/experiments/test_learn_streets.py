@@ -80,6 +80,7 @@ def test_rows_tell_rates_ratios_and_ranks():
     world = "streets, splats"
     whole = {"ratio": NUMBERS, "difference": NUMBERS}
     driver = {"driver": "IL", "world": world, "clips": 8, "scenes": 2, "seeds": 2, "in_scene": False}
+    driver |= {"behaviours": {"hard_brake": NUMBERS}}
     pairs = [
         {"first": "IL", "second": name, "world": world, "metrics": {m: whole for m in METRICS} | {"CR": collisions}}
         for name, collisions in {
@@ -100,6 +101,7 @@ def test_rows_tell_rates_ratios_and_ranks():
     ]  # fmt: skip
     assert (rows[0]["value"], rows[0]["low"], rows[0]["high"]) == (0.5, 0.4, 0.6)
     assert rows[0]["quality"]["set"] == "abc" and rows[0]["quality"]["DR"] == NUMBERS
+    assert rows[0]["quality"]["CR_by_behaviour"] == {"hard_brake": NUMBERS}
     assert rows[1]["value"] == 3 and rows[1]["quality"]["second"] == "PPO"
     assert rows[2]["value"] == 0.9 and rows[2]["quality"]["metric"] == "CR"
 
