@@ -24,6 +24,7 @@ from runs import Run, RunError, fingerprint_of, write_text
 from training_cases import cases_as_clips, draw_behaviours, hash_of_cases, standing, with_cases
 from training_presets import (
     DISCOUNT,
+    DYNAMIC,
     ERRORS,
     PROGRESS_WEIGHT,
     TERMS,
@@ -58,6 +59,8 @@ class TrainPPO:
         blind: show it black frames.
         varied: light, colours and mount differ from clip to clip and half of the worlds are mirrored; not if blind.
         freeze: parts of the policy that are not trained, `encoder` say.
+        swerve: let the lateral head learn from collisions with moving road users too, which RAD leaves to the
+            longitudinal head alone.
         progress: what a metre along the path is worth, as long as the recorded driver is not behind.
         imitation_share: of the loss and of the rows of a step; 0 imitates nothing.
         learning_rate: of the first update.
@@ -84,6 +87,7 @@ class TrainPPO:
     blind: bool = False
     varied: bool = True
     freeze: tuple[str, ...] = ()
+    swerve: bool = False
     progress: float = PROGRESS_WEIGHT
     imitation_share: float = 0.2
     learning_rate: float = PPOParams().learning_rate
@@ -109,6 +113,8 @@ def main(config: TrainPPO) -> dict[str, Any]:
     schedule = dataclasses.replace(
         preset.ppo, frozen=config.freeze, imitation_share=config.imitation_share, augmentation=changes
     )
+    if config.swerve:
+        schedule = dataclasses.replace(schedule, lateral_rewards=(DYNAMIC, *schedule.lateral_rewards))
     policy = _start(config, preset.policy, preset.image)
     image = (policy.config.width, policy.config.height)
     worlds, params = training_worlds(config.streets, image), training_params(config.progress)

@@ -26,7 +26,8 @@ ERRORS = (ValueError, agents.NonFiniteError, agents.InvalidBatchError)
 # driver must not pay: policies then drive into who is ahead, for metres that no metric counts.
 PROGRESS = "expert_progress"
 TERMS = (*RAD_TERMS, *(term for term in ALL_TERMS if term[0] == PROGRESS))
-LATERAL_REWARDS, LONGITUDINAL_REWARDS = (1, 2, 3), (0, 4)
+DYNAMIC = 0  # of the terms: collisions with moving road users
+LATERAL_REWARDS, LONGITUDINAL_REWARDS = (1, 2, 3), (DYNAMIC, 4)
 PROGRESS_WEIGHT = 0.02  # a metre; ten steps at 10 m/s weigh a fifth of a collision
 DISCOUNT = 0.97  # a step; RAD's 0.9 looks ahead for one second, and a car takes three to stop
 # Clips start beside the recorded path, where small errors of its own would take a policy.

@@ -125,6 +125,28 @@ def test_a_policy_without_a_critic_for_each_reward_is_refused(streets, tmp_path)
         train_ppo.main(train_ppo.TrainPPO(tmp_path / "run", streets, tmp_path / "policy", "tiny"))
 
 
+def test_a_lateral_head_that_may_swerve_learns_from_collisions(streets, imitated, tmp_path, monkeypatch):
+    seen = []
+
+    def fit(environment, policy, schedule, *_, **__):
+        seen.append(schedule)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(agents.ppo, "fit", fit)
+    for swerve in (False, True):
+        config = train_ppo.TrainPPO(
+            tmp_path / f"{swerve}", streets, imitated[0].out / "policy", "tiny", blind=True, swerve=swerve
+        )
+        with pytest.raises(KeyboardInterrupt):
+            train_ppo.main(config)
+    plain, swerving = seen
+    dynamic = [name for name, _ in training_presets.TERMS].index("dynamic")
+    assert dynamic not in plain.lateral_rewards and swerving.lateral_rewards == (dynamic, *plain.lateral_rewards)
+    assert plain.longitudinal_rewards == swerving.longitudinal_rewards
+    with pytest.raises(RunError, match=r"another configuration \(ppo.lateral_rewards is"):
+        train_ppo.main(dataclasses.replace(config, swerve=False))
+
+
 def test_bad_numbers_are_named(streets, tmp_path):
     with pytest.raises(RunError, match="--updates is 0; expected at least 1"):
         train_ppo.main(train_ppo.TrainPPO(tmp_path / "run", streets, preset="tiny", updates=0))
