@@ -15,7 +15,7 @@ from jaxrecon.street import shading, sky, trace, vectors
 from jaxrecon.street.ground import hit_ground
 from jaxrecon.street.primitives import BOX, CROWN, INFINITY, QUADRIC
 from jaxrecon.street.surface import describe
-from jaxrecon.street.world import Posed, StreetWorld, kind_ranges, looks, pose
+from jaxrecon.street.world import EXACT, Posed, StreetWorld, kind_ranges, looks, pose
 
 Array = Any
 
@@ -110,7 +110,8 @@ def draw(
     across, down = -(-width // config.tile_px), -(-height // config.tile_px)
 
     prepare = functools.partial(_prepare, world, (across, down), config)
-    views = jax.vmap(prepare)(scene, world_from_camera, intrinsics, world_from_actor, actor_valid)
+    with jax.default_matmul_precision(EXACT):
+        views = jax.vmap(prepare)(scene, world_from_camera, intrinsics, world_from_actor, actor_valid)
     cameras, tiles = world_from_camera.shape[0], across * down
     count = cameras * tiles
     load = sum(counts for _, counts in views.lists).reshape(count)

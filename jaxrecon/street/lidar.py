@@ -12,7 +12,7 @@ from jaxrecon.street.config import LidarConfig
 from jaxrecon.street.ground import hit_ground
 from jaxrecon.street.primitives import INFINITY
 from jaxrecon.street.vectors import Vector
-from jaxrecon.street.world import Posed, StreetWorld, kind_ranges, pose
+from jaxrecon.street.world import EXACT, Posed, StreetWorld, kind_ranges, pose
 
 Array = Any
 
@@ -35,7 +35,8 @@ def cast(
         world_from_actor: box poses of all actors.
         actor_valid: which of them are there.
     """
-    posed = pose(world, world_from_actor, actor_valid)
+    with jax.default_matmul_precision(EXACT):
+        posed = pose(world, world_from_actor, actor_valid)
     lists = []
     for start, stop in kind_ranges(world):
         present = posed.valid[start:stop]
@@ -85,9 +86,10 @@ def sweep(
         world_from_actor: box poses of all actors.
         actor_valid: which of them are there.
     """
-    posed = pose(world, world_from_actor, actor_valid)
-    turned = directions @ world_from_sensor[:3, :3].T
     centre = world_from_sensor[:3, 3]
-    lists, overflow = trace.cone_lists(posed, centre, turned, kind_ranges(world), 192)
+    with jax.default_matmul_precision(EXACT):
+        posed = pose(world, world_from_actor, actor_valid)
+        turned = directions @ world_from_sensor[:3, :3].T
+        lists, overflow = trace.cone_lists(posed, centre, turned, kind_ranges(world), 192)
     origin = tuple(centre[i][None, None] for i in range(3))
     return _nearest(world, posed, lists, origin, _columns(turned)), jnp.any(overflow)

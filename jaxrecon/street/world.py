@@ -13,6 +13,8 @@ from jaxrecon.street.sky import Light
 
 Array = Any
 
+EXACT = "highest"  # precision of matrix products: what accelerators choose is centimetres off in a long street
+
 
 @flax.struct.dataclass
 class StreetWorld:
