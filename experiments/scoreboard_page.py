@@ -85,7 +85,7 @@ def plot_behaviours(worlds: Mapping[str, Sequence[Row]], path: pathlib.Path) -> 
             axes.text(column, row, f"{rate:.2f}", ha="center", va="center", fontsize=8, color=colour)
         axes.set_xticks(range(len(names)), [name.replace("_", "\n") for name in names])
         axes.set_yticks(range(len(rows)), [row.driver for row in rows])
-        axes.set_title(f"{world}: share of clips that end in a collision", fontsize=9)
+        axes.set_title(world, fontsize=9)
         axes.tick_params(labelsize=8, length=0)
         axes.spines[:].set_visible(False)
     _write(figure, path)
