@@ -155,11 +155,11 @@ def main(config: Evaluate) -> dict[str, Any]:
             seen_before = None if group.first or entrant.looks else alone[firsts[group.name], entrant.label]
             found = seen_before or _scored(config, run, group, entrant, sets, params)
             alone[group.world_name, entrant.label] = found
+        played = [one.behaviour for one in sets[group.name].challenges]
         for name in dict.fromkeys(entrant.name for entrant in entrants):
             runs = [alone[group.world_name, entrant.label] for entrant in entrants if entrant.name == name]
             pooled[group.world_name, name] = found = pool(runs)
             label = Label(name, group.world_name, config.kind, group.in_scene)
-            played = [one.behaviour for one in sets[group.name].challenges]
             rows.append(make_row(label, found, _key(config, 0), config.amount.resamples, played))
             print(_line(rows[-1]), flush=True)
     names, resamples = list(dict.fromkeys(one.name for one in policies)), config.amount.resamples

@@ -142,21 +142,15 @@ class SimulatorBench(Suite):
     def _cameras(self, cameras: int, name: str) -> Row:
         scale, (_, notes) = self.scale, self._streets()
         simulator, pairs = self._roomy(cameras)
-        params = _params(simulator)
-        rolled = time_rollout(simulator, params, scale.environments, scale.camera_steps, True, scale.repeats)
-        overflow = int(rolled.counted.overflow)
-        if overflow:
-            raise BenchmarkError(f"{overflow} of {rolled.calls * rolled.steps} steps have images that lack splats")
-        blind = time_rollout(simulator, params, scale.environments, scale.camera_steps, False, scale.repeats)
+        rolled, told = self._drawn(simulator, cameras, "splats")
+        blind = time_rollout(
+            simulator, _params(simulator), scale.environments, scale.camera_steps, False, scale.repeats
+        )
         quality = {
             **notes,
-            "environments": scale.environments,
-            "cameras": cameras,
-            "size": f"{scale.size[0]}x{scale.size[1]}",
-            "overflow_share": 0.0,
+            **told,
             "pairs_per_camera": pairs,
             "env_steps_per_second_undrawn": blind.speed(blind.timing.median),
-            **rolled.notes,
         }
         quality |= self._once("judged", self._judged)
         return _speed_row(name, rolled, quality, {})
@@ -168,24 +162,37 @@ class SimulatorBench(Suite):
         source = StreetCameras(stack_streets([one.world for one in streets]))
         simulator = self._simulator(1)
         simulator = dataclasses.replace(simulator, world=dataclasses.replace(simulator.world, source=source))
-        params = _params(simulator)
-        rolled = time_rollout(simulator, params, scale.environments, scale.camera_steps, True, scale.repeats)
-        overflow = int(rolled.counted.overflow)
-        if overflow:
-            raise BenchmarkError(f"{overflow} of {rolled.calls * rolled.steps} steps have images that lack solids")
-        rays = source.config.supersampling**2 * scale.size[0] * scale.size[1]
+        rolled, told = self._drawn(simulator, 1, "solids")
         quality = {
             "scenes": scale.scenes,
             "least_moving_actors_of_a_scene": notes["least_moving_actors_of_a_scene"],
             "solids": [int(sum(kind.valid.sum() for kind in one.world.kinds)) for one in streets],
+            "rays_an_image": source.config.supersampling**2 * scale.size[0] * scale.size[1],
+            **told,
+        }
+        return _speed_row(name, rolled, quality, {})
+
+    def _drawn(self, simulator: Simulator, cameras: int, content: str) -> tuple[Rolled, dict[str, Any]]:
+        """A timed rollout with images, and what rows tell of it.
+
+        Raises:
+            BenchmarkError: images lack content, named so.
+        """
+        scale = self.scale
+        rolled = time_rollout(
+            simulator, _params(simulator), scale.environments, scale.camera_steps, True, scale.repeats
+        )
+        overflow = int(rolled.counted.overflow)
+        if overflow:
+            raise BenchmarkError(f"{overflow} of {rolled.calls * rolled.steps} steps have images that lack {content}")
+        told = {
             "environments": scale.environments,
-            "cameras": 1,
+            "cameras": cameras,
             "size": f"{scale.size[0]}x{scale.size[1]}",
-            "rays_an_image": rays,
             "overflow_share": 0.0,
             **rolled.notes,
         }
-        return _speed_row(name, rolled, quality, {})
+        return rolled, told
 
     def _judged(self) -> dict[str, float]:
         """Distance of one camera's images from the truth."""

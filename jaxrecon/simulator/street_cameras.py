@@ -1,8 +1,7 @@
 """Reality: what cameras see of procedural streets themselves, cast ray by ray, for the same worlds as their splats."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import flax.struct
 import jax
@@ -13,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxrecon.render import Cameras, quantise
 from jaxrecon.simulator.cameras import Drawing
 from jaxrecon.street import DrawConfig, StreetWorld, draw
+from jaxrecon.street.groups import in_groups
 from jaxrecon.street.primitives import Primitives
 
 REALITY_DRAW = DrawConfig(
@@ -58,25 +58,15 @@ class StreetCameras:
                 "streets' own logs"
             )
 
-        def some(batch: Any) -> tuple[Array, Array, Array]:
-            pose, lens, place, actor_pose, valid = batch
+        def some(pose: Array, lens: Array, place: Array, actor_pose: Array, valid: Array) -> tuple[Array, Array, Array]:
             size = (cameras.width, cameras.height)
             drawn = draw(self.streets, pose, lens, *size, actor_pose, valid, self.config, place)
             return quantise(drawn.rgb), drawn.depth, drawn.overflow
 
         there = (world_from_actor[:, :actors], actor_valid[:, :actors])
         batch = (cameras.world_from_camera, cameras.intrinsics, scene, *there)
-        frames, depth, overflow = _in_parts(some, batch, self.together)
+        frames, depth, overflow = in_groups(some, batch, -(-len(scene) // self.together))
         return Drawing(frames, overflow, jnp.where(jnp.isfinite(depth), depth, 0.0) if self.depth else None)
-
-
-def _in_parts(function: Callable[[Any], Any], batch: Any, most: int) -> Any:
-    """``function`` of parts of equal size, at most so many rows; what is missing in the last repeats a row."""
-    count = len(jax.tree.leaves(batch)[0])
-    parts = -(-count // most)
-    row = jnp.minimum(jnp.arange(parts * -(-count // parts)), count - 1).reshape(parts, -1)
-    done = jax.lax.map(lambda rows: function(jax.tree.map(lambda leaf: leaf[rows], batch)), row)
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], done)
 
 
 def stack_streets(streets: Sequence[StreetWorld]) -> StreetWorld:

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from jaxrecon.geometry import transforms
 from jaxrecon.street import shading, sky, trace, vectors
 from jaxrecon.street.ground import hit_ground
+from jaxrecon.street.groups import in_groups
 from jaxrecon.street.primitives import BOX, CROWN, INFINITY, QUADRIC
 from jaxrecon.street.surface import describe
 from jaxrecon.street.world import EXACT, Posed, StreetWorld, kind_ranges, looks, pose
@@ -115,29 +116,23 @@ def draw(
     cameras, tiles = world_from_camera.shape[0], across * down
     count = cameras * tiles
     load = sum(counts for _, counts in views.lists).reshape(count)
-    order = jnp.argsort(load)
-    block = min(config.block, count)
-    blocks = -(-count // block)
-    order = jnp.concatenate([order, jnp.repeat(order[-1:], blocks * block - count)]).reshape(blocks, block)
-    flat = [(slots.reshape(count, -1), counts.reshape(count)) for slots, counts in views.lists]
+    flat = tuple((slots.reshape(count, -1), counts.reshape(count)) for slots, counts in views.lists)
 
-    def cast_block(chosen: Any) -> Any:
-        mine = tuple((slots[chosen], counts[chosen]) for slots, counts in flat)
+    def cast_block(chosen: Any, mine: Any) -> Any:
         camera = chosen // tiles
         street = world if scene is None else _with_own_streets(world, scene[camera])
         return _cast_tiles(street, views, camera, chosen % tiles, across, mine, config)
 
-    rgb, depth, category, lost = jax.lax.map(cast_block, order)
-    back = jnp.zeros(count, jnp.int32).at[order.reshape(-1)].set(jnp.arange(blocks * block, dtype=jnp.int32))
+    blocks = -(-count // config.block)
+    rgb, depth, category, lost = in_groups(cast_block, (jnp.arange(count), flat), blocks, load)
 
     def image(values: Any) -> Any:
-        values = values.reshape(blocks * block, *values.shape[2:])[back]
         side = config.tile_px
         grid = values.reshape(cameras, down, across, side, side, *values.shape[2:])
         grid = jnp.swapaxes(grid, 2, 3)
         return grid.reshape(cameras, down * side, across * side, *values.shape[2:])[:, :height, :width]
 
-    lost = lost.reshape(-1)[back].reshape(cameras, tiles).any(1)
+    lost = lost.reshape(cameras, tiles).any(1)
     return Drawing(image(rgb), image(depth), image(category), views.overflow | lost)
 
 

@@ -1,7 +1,6 @@
 """Rays against short lists of solids: which lists, and the nearest entry in them."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxrecon.street.groups import in_groups
 from jaxrecon.street.primitives import INFINITY, entry
 from jaxrecon.street.vectors import Vector, if_any, transform
 from jaxrecon.street.world import Posed
@@ -94,32 +94,14 @@ def nearest(
         solids_at_once = 1 if jax.default_backend() == "cpu" else SOLIDS_AT_ONCE
     blocks, rays = furthest.shape
     groups = min(blocks, -(-blocks * rays // rays_together))
-    carry = furthest, jnp.full(furthest.shape, -1, jnp.int32)
+    carry, ray = (furthest, jnp.full(furthest.shape, -1, jnp.int32)), (origin, direction)
+    if groups > 1:
+        ray = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (blocks, *(jnp.shape(leaf)[1:] or (1,)))), ray)
     for kind, (slots, count) in enumerate(lists):
         meet = functools.partial(_meet_lists, geometry, kind, solids_at_once)
-        per_block = camera, slots, count, (origin, direction), carry
-        carry = meet(*per_block) if groups == 1 else _grouped(meet, count, groups, per_block)
+        per_block = camera, slots, count, ray, carry
+        carry = meet(*per_block) if groups == 1 else in_groups(meet, per_block, groups, load=count)
     return carry
-
-
-def _grouped(function: Callable[..., Any], load: Int[Array, " block"], groups: int, per_block: Any) -> Any:
-    """``function(*per_block)`` of one group of blocks after the other, those of similar load together."""
-    blocks = len(load)
-    size = -(-blocks // groups)
-    order = jnp.argsort(load)
-    order = jnp.concatenate([order, jnp.repeat(order[-1:], groups * size - blocks)])
-    back = jnp.zeros(blocks, jnp.int32).at[order].set(jnp.arange(groups * size, dtype=jnp.int32))
-
-    def rows(leaf: Any) -> Any:
-        return jnp.broadcast_to(leaf, (blocks, *jnp.shape(leaf)[1:])) if jnp.ndim(leaf) else jnp.full((blocks, 1), leaf)
-
-    per_block = jax.tree.map(rows, per_block)
-
-    def group(chosen: Any) -> Any:
-        return function(*jax.tree.map(lambda leaf: leaf[chosen], per_block))
-
-    found = jax.lax.map(group, order.reshape(groups, size))
-    return jax.tree.map(lambda leaf: leaf.reshape(groups * size, *leaf.shape[2:])[back], found)
 
 
 def _meet_lists(
