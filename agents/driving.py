@@ -114,24 +114,29 @@ def drive(
     state, _ = simulator.reset_at(
         key_reset, clips.start_frames, clips.perturbation, params, draw=False, scenes=clips.scenes, cases=clips.cases
     )
-    observation, _ = simulator.observe(state, draw, drawn)
+    nothing_seen = jax.eval_shape(lambda: simulator.observe(state, draw, drawn)[0])
+    nothing_kept = jax.eval_shape(driver.begin, simulator, state, nothing_seen)
 
     def seen(observation: Observation) -> Array | None:
         if not filming:
             return None
         return observation.frames[filmed] if drawn is None else observation.frames
 
-    def step(carry: Any, key: PRNGKeyArray) -> tuple[Any, Any]:
-        state, observation, memory = carry
-        action, memory = driver.act(simulator, state, observation, memory, key)
-        state, result = simulator.step(state, action, params, draw, auto_reset=False, drawn=drawn)
+    def step(carry: Any, now: Any) -> tuple[Any, Any]:
+        (before, observation, memory), (key, first) = carry, now
+        action, memory = driver.act(simulator, before, observation, memory, key)
+        after, result = simulator.step(
+            dataclasses.replace(before, done=before.done | first), action, params, draw, auto_reset=False, drawn=drawn
+        )
+        begun = (before, driver.begin(simulator, before, result.observation))
+        state, memory = jax.tree.map(lambda *pair: jnp.where(first, *pair), begun, (after, memory))
         kept = (result.outcome, result.overflow & result.valid, seen(result.observation))
         return (state, result.observation, memory), kept
 
-    # No clip outlasts its log.
+    # No clip outlasts its log. The first pass looks and does nothing: what draws is compiled once.
     steps = max(1, min(simulator.clip_steps, simulator.world.start_allowed.shape[1] - 1))
+    start = (state, *jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (nothing_seen, nothing_kept)))
     keys = jax.random.split(key_act, steps)
-    start = (state, observation, driver.begin(simulator, state, observation))
-    _, (rollout, overflow, later) = jax.lax.scan(step, start, keys)
-    first = seen(observation)
-    return Driven(rollout, overflow, None if first is None else jnp.concatenate([first[None], later]))
+    passes = (jnp.concatenate([keys[:1], keys]), jnp.arange(1 + steps) == 0)
+    _, (outcome, overflow, frames) = jax.lax.scan(step, start, passes)
+    return Driven(jax.tree.map(lambda leaf: leaf[1:], outcome), overflow[1:], frames)

@@ -32,7 +32,12 @@ def side_by_side(make: Callable[..., Any], *pieces: Sequence[Any]) -> list[Any]:
 
 
 def on_cpu() -> None:
-    """Leave an accelerator to the process that started this one."""
+    """Leave an accelerator to the process that started this one, and the other cores to its siblings.
+
+    Else each of them starts several threads for every core, which slow each other down, and of which a machine with
+    many cores may not have enough.
+    """
+    os.environ["PJRT_NPROC"] = "1"
     jax.config.update("jax_platforms", "cpu")
 
 

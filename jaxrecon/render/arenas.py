@@ -1,7 +1,8 @@
 """Scenes as the rasterizer takes them."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -85,24 +86,25 @@ def join_arenas(arenas: Sequence[Arena]) -> Arena:
             f"{detailed} of {len(arenas)} arenas have level of detail; take levels_arena or scene_arena for all of them"
         )
     coefficients = max(arena.sh.shape[1] for arena in arenas)
-    alike = [_alike(arena, coefficients) for arena in arenas]
+    # By NumPy: JAX would compile a program for each shape that any scene has.
+    alike = [_alike(jax.device_get(arena), coefficients) for arena in arenas]
     counts = [arena.count for arena in alike]
-    joined: Arena = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *alike)
+    joined: Arena = jax.tree.map(lambda *leaves: jnp.asarray(np.concatenate(leaves)), *alike)
     starts = jnp.asarray(np.cumsum([0, *counts]), jnp.int32)
     return dataclasses.replace(joined, scene_start=starts, largest_scene=max(counts))
 
 
 def _alike(arena: Arena, coefficients: int) -> Arena:
     """With so many coefficients of colour, and whole runs of ``CLUSTER`` slots: no run belongs to two scenes."""
-    more = -arena.count % CLUSTER
+    more, pad = -arena.count % CLUSTER, cast(Callable[..., Any], np.pad)
     slots = [(0, more)]
     return Arena(
-        means=jnp.pad(arena.means, [*slots, (0, 0)], mode="edge"),
-        quaternions=jnp.pad(arena.quaternions, [*slots, (0, 0)], mode="edge"),
-        scales=jnp.pad(arena.scales, [*slots, (0, 0)], mode="edge"),
-        opacities=jnp.pad(arena.opacities, slots),
-        sh=jnp.pad(arena.sh, [*slots, (0, coefficients - arena.sh.shape[1]), (0, 0)]),
-        group=jnp.pad(arena.group, slots, mode="edge"),
+        means=pad(arena.means, [*slots, (0, 0)], mode="edge"),
+        quaternions=pad(arena.quaternions, [*slots, (0, 0)], mode="edge"),
+        scales=pad(arena.scales, [*slots, (0, 0)], mode="edge"),
+        opacities=pad(arena.opacities, slots),
+        sh=pad(arena.sh, [*slots, (0, coefficients - arena.sh.shape[1]), (0, 0)]),
+        group=pad(arena.group, slots, mode="edge"),
         clusters=arena.clusters,
     )
 
