@@ -1,4 +1,4 @@
-"""Changes of what is seen that keep geometry true: light, colour, a turned mount, and a mirrored world."""
+"""Changes of what is seen that keep geometry true: light, colour, sharpness, a turned mount, and a mirrored world."""
 
 import dataclasses
 from typing import Any
@@ -20,6 +20,8 @@ class AugmentConfig:
         brightness: frames are shifted by up to this fraction of the range, either way.
         contrast: and stretched about their mean by up to this fraction, either way.
         colour: each channel is multiplied by up to this fraction more or less.
+        sharpness: fine detail, what a binomial blur of 3x3 pixels takes away, is multiplied by one to one plus this:
+            splats show less of it than cameras do.
         mount: frames are moved by up to so many pixels up or down and left or right, edges repeated, as if the camera
             sat a little turned.
         mirror_cameras: for each camera, the one that takes its place when the world is mirrored left to right, (0,) for
@@ -30,6 +32,7 @@ class AugmentConfig:
     brightness: float = 0.1
     contrast: float = 0.2
     colour: float = 0.0
+    sharpness: float = 0.0
     mount: int = 0
     mirror_cameras: tuple[int, ...] = ()
 
@@ -37,6 +40,8 @@ class AugmentConfig:
         for name in ("brightness", "contrast", "colour"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"AugmentConfig.{name} is {getattr(self, name)}, expected 0 <= {name} < 1")
+        if self.sharpness < 0:
+            raise ValueError(f"AugmentConfig.sharpness is {self.sharpness}, expected 0 or more")
         if self.mount < 0:
             raise ValueError(f"AugmentConfig.mount is {self.mount}, expected 0 pixels or more")
         pairs = self.mirror_cameras
@@ -52,6 +57,7 @@ class Look:
         shift: (b,) of the light, in steps of a uint8.
         stretch: (b,) of the light, about its mean.
         gain: (b, 3) on each channel.
+        detail: (b,) on what is fine.
         offset: (b, 2) int32 pixels by which a frame's content moves down and to the right.
         mirrored: (b,) bool.
     """
@@ -59,6 +65,7 @@ class Look:
     shift: Float[Array, " b"]
     stretch: Float[Array, " b"]
     gain: Float[Array, "b 3"]
+    detail: Float[Array, " b"]
     offset: Int[Array, "b 2"]
     mirrored: Bool[Array, " b"]
 
@@ -74,6 +81,7 @@ def draw_look(key: PRNGKeyArray, rows: int, config: AugmentConfig) -> Look:
         shift=255 * uniform(keys[0], config.brightness),
         stretch=1 + uniform(keys[1], config.contrast),
         gain=1 + uniform(keys[2], config.colour, 3),
+        detail=jax.random.uniform(jax.random.fold_in(key, 5), (rows,), minval=1.0, maxval=1.0 + config.sharpness),
         offset=jax.random.randint(keys[3], (rows, 2), -config.mount, config.mount + 1),
         mirrored=jax.random.bernoulli(keys[4], 0.5 if config.mirror_cameras else 0.0, (rows,)),
     )
@@ -87,6 +95,18 @@ def relight(frames: UInt8[Array, "b *slot camera h w 3"], look: Look) -> UInt8[A
     mean = jnp.mean(light, axis=others, keepdims=True)
     light = (light - mean) * look.stretch.reshape(of_row) + mean + look.shift.reshape(of_row)
     return jnp.clip(jnp.round(light), 0, 255).astype(jnp.uint8)
+
+
+def sharpen(frames: UInt8[Array, "b *slot camera h w 3"], look: Look) -> UInt8[Array, "b *slot camera h w 3"]:
+    """Show more of what is fine; pixels at the edges repeat for the blur."""
+    sharp = frames.astype(jnp.float32)
+    smooth = sharp
+    for axis in (-3, -2):
+        size = frames.shape[axis]
+        before, after = (jnp.clip(jnp.arange(size) + step, 0, size - 1) for step in (-1, 1))
+        smooth = 0.5 * smooth + 0.25 * (jnp.take(smooth, before, axis) + jnp.take(smooth, after, axis))
+    detail = look.detail.reshape(-1, *[1] * (frames.ndim - 1))
+    return jnp.clip(jnp.round(smooth + detail * (sharp - smooth)), 0, 255).astype(jnp.uint8)
 
 
 def remount(frames: UInt8[Array, "b *slot camera h w 3"], look: Look) -> UInt8[Array, "b *slot camera h w 3"]:
@@ -136,6 +156,8 @@ def observation_in(look: Look, observation: Any, config: AugmentConfig) -> Any:
             )
         observation = select(look.mirrored, mirror_observation(observation, config.mirror_cameras), observation)
     frames = observation.frames
+    if config.sharpness:
+        frames = sharpen(frames, look)
     if config.mount:
         frames = remount(frames, look)
     if config.brightness or config.contrast or config.colour:

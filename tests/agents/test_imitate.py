@@ -20,7 +20,7 @@ from jaxrecon.agents import (
     PolicyConfig,
     imitate,
 )
-from jaxrecon.agents.augment import augment, draw_look, mirror_action, mirror_observation, relight, remount
+from jaxrecon.agents.augment import augment, draw_look, mirror_action, mirror_observation, relight, remount, sharpen
 from jaxrecon.agents.imitation_loss import class_weights, controls_of, imitation_loss, soft_labels
 from jaxrecon.agents.outputs import PolicyOutput
 from jaxrecon.dynamics import anchors
@@ -253,6 +253,25 @@ def test_colours_change_by_channel_and_a_turned_mount_moves_all_frames_of_a_row_
             np.testing.assert_array_equal(moved[row, :, :, i, j], frames[row][:, :, source[0], source[1]])
 
 
+def test_sharpness_multiplies_what_a_blur_takes_away():
+    frames = np.random.default_rng(3).integers(110, 140, (3, 2, 1, 6, 7, 3)).astype(np.uint8)
+    look = draw_look(jax.random.key(1), 3, AugmentConfig(sharpness=2.0))
+    assert np.all(look.detail >= 1) and np.all(look.detail <= 3) and np.ptp(look.detail) > 0.1
+    wide = np.pad(frames.astype(float), [(0, 0)] * 3 + [(1, 1), (1, 1), (0, 0)], mode="edge")
+    rows = (wide[..., :-2, :, :] + 2 * wide[..., 1:-1, :, :] + wide[..., 2:, :, :]) / 4
+    smooth = (rows[..., :-2, :] + 2 * rows[..., 1:-1, :] + rows[..., 2:, :]) / 4
+    expected = smooth + np.asarray(look.detail).reshape(3, 1, 1, 1, 1, 1) * (frames - smooth)
+    np.testing.assert_allclose(np.asarray(sharpen(jnp.asarray(frames), look)), expected, atol=0.51)
+    as_they_are = look.replace(detail=jnp.ones(3))
+    np.testing.assert_array_equal(sharpen(jnp.asarray(frames), as_they_are), frames)
+    seen = observations(np.random.default_rng(0), 4)
+    config = AugmentConfig(brightness=0.0, contrast=0.0, sharpness=2.0)
+    changed, _ = augment(seen, jnp.zeros((4, 2), jnp.int32), jax.random.key(0), config)
+    look = draw_look(jax.random.key(0), 4, config)
+    np.testing.assert_array_equal(changed.frames, sharpen(seen.frames, look))
+    assert (changed.frames != seen.frames).any()
+
+
 def test_augmentation_mirrors_labels_with_their_rows():
     seen = observations(np.random.default_rng(0), 32)
     action = jnp.tile(jnp.array([[10, 20]]), (32, 1))
@@ -270,6 +289,7 @@ def test_augmentation_mirrors_labels_with_their_rows():
         (lambda: AugmentConfig(mirror_cameras=(1, 2, 0)), "mirror_cameras is"),
         (lambda: AugmentConfig(contrast=1.5), "contrast is 1.5"),
         (lambda: AugmentConfig(mount=-1), "mount is -1"),
+        (lambda: AugmentConfig(sharpness=-0.5), "sharpness is -0.5"),
         (lambda: ImitationConfig(select="worst"), "select is 'worst'"),
         (lambda: ImitationConfig(held_out_every=1), "held_out_every is 1"),
         (lambda: PolicyConfig(width=50), "width is 50, expected a multiple of the encoder's patch = 4"),
