@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 PROCESSES_FROM = 4  # pieces for which starting processes is worth while
+MOST_PROCESSES = 16  # each imports JAX, in seconds and half a gigabyte
 MOST_MAPS = 36_000  # memory maps of a process, of the 65,530 that Linux allows; a large program may add thousands
 
 
@@ -26,7 +27,7 @@ def side_by_side(make: Callable[..., Any], *pieces: Sequence[Any]) -> list[Any]:
     """
     if len(pieces[0]) < PROCESSES_FROM:
         return list(map(make, *pieces))
-    workers = min(len(pieces[0]), os.cpu_count() or 1)
+    workers = min(len(pieces[0]), os.cpu_count() or 1, MOST_PROCESSES)
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), on_cpu) as pool:
         return list(pool.map(make, *pieces))
 
