@@ -1,6 +1,7 @@
 """Changes of what is seen that keep geometry true: light, colour, sharpness, a turned mount, and a mirrored world."""
 
 import dataclasses
+import math
 from typing import Any
 
 import flax.struct
@@ -40,8 +41,8 @@ class AugmentConfig:
         for name in ("brightness", "contrast", "colour"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"AugmentConfig.{name} is {getattr(self, name)}, expected 0 <= {name} < 1")
-        if self.sharpness < 0:
-            raise ValueError(f"AugmentConfig.sharpness is {self.sharpness}, expected 0 or more")
+        if not 0 <= self.sharpness < math.inf:
+            raise ValueError(f"AugmentConfig.sharpness is {self.sharpness}, expected a number of 0 or more")
         if self.mount < 0:
             raise ValueError(f"AugmentConfig.mount is {self.mount}, expected 0 pixels or more")
         pairs = self.mirror_cameras

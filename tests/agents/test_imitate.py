@@ -290,6 +290,7 @@ def test_augmentation_mirrors_labels_with_their_rows():
         (lambda: AugmentConfig(contrast=1.5), "contrast is 1.5"),
         (lambda: AugmentConfig(mount=-1), "mount is -1"),
         (lambda: AugmentConfig(sharpness=-0.5), "sharpness is -0.5"),
+        (lambda: AugmentConfig(sharpness=float("nan")), "sharpness is nan"),
         (lambda: ImitationConfig(select="worst"), "select is 'worst'"),
         (lambda: ImitationConfig(held_out_every=1), "held_out_every is 1"),
         (lambda: PolicyConfig(width=50), "width is 50, expected a multiple of the encoder's patch = 4"),
