@@ -9,7 +9,6 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 PROCESSES_FROM = 4  # pieces for which starting processes is worth while
 MOST_PROCESSES = 16  # each imports JAX, in seconds and half a gigabyte
@@ -60,4 +59,4 @@ def made_on_host(make: Callable[[], Any]) -> Any:
     """
     with jax.default_device(jax.devices("cpu")[0]):
         made = make()
-    return jax.tree.map(jnp.asarray, jax.device_get(made))
+    return jax.device_put(jax.device_get(made))

@@ -1,14 +1,14 @@
 """Scenes as the rasterizer takes them."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from jaxrecon.geometry.padding import pad_axis
 from jaxrecon.kernels import CLUSTER, Arena, Clusters, pick_backend, prepack
 from jaxrecon.scene.levels import Levels
 from jaxrecon.scene.scene import Scene
@@ -86,25 +86,24 @@ def join_arenas(arenas: Sequence[Arena]) -> Arena:
             f"{detailed} of {len(arenas)} arenas have level of detail; take levels_arena or scene_arena for all of them"
         )
     coefficients = max(arena.sh.shape[1] for arena in arenas)
-    # By NumPy: JAX would compile a program for each shape that any scene has.
-    alike = [_alike(jax.device_get(arena), coefficients) for arena in arenas]
+    alike = [_alike(arena, coefficients) for arena in arenas]
     counts = [arena.count for arena in alike]
-    joined: Arena = jax.tree.map(lambda *leaves: jnp.asarray(np.concatenate(leaves)), *alike)
+    # By NumPy, as the padding.
+    joined: Arena = jax.tree.map(lambda *leaves: jax.device_put(np.concatenate(leaves)), *alike)
     starts = jnp.asarray(np.cumsum([0, *counts]), jnp.int32)
     return dataclasses.replace(joined, scene_start=starts, largest_scene=max(counts))
 
 
 def _alike(arena: Arena, coefficients: int) -> Arena:
     """With so many coefficients of colour, and whole runs of ``CLUSTER`` slots: no run belongs to two scenes."""
-    more, pad = -arena.count % CLUSTER, cast(Callable[..., Any], np.pad)
-    slots = [(0, more)]
+    slots = arena.count + -arena.count % CLUSTER
     return Arena(
-        means=pad(arena.means, [*slots, (0, 0)], mode="edge"),
-        quaternions=pad(arena.quaternions, [*slots, (0, 0)], mode="edge"),
-        scales=pad(arena.scales, [*slots, (0, 0)], mode="edge"),
-        opacities=pad(arena.opacities, slots),
-        sh=pad(arena.sh, [*slots, (0, coefficients - arena.sh.shape[1]), (0, 0)]),
-        group=pad(arena.group, slots, mode="edge"),
+        means=pad_axis(arena.means, 0, slots, "edge"),
+        quaternions=pad_axis(arena.quaternions, 0, slots, "edge"),
+        scales=pad_axis(arena.scales, 0, slots, "edge"),
+        opacities=pad_axis(arena.opacities, 0, slots),
+        sh=pad_axis(pad_axis(arena.sh, 0, slots), 1, coefficients),
+        group=pad_axis(arena.group, 0, slots, "edge"),
         clusters=arena.clusters,
     )
 

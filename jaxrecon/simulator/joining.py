@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from jaxrecon.geometry.padding import pad_axis
 from jaxrecon.scene.fields import LARGEST, DistanceFields, GridLayout
 from jaxrecon.scene.roads import SECTORS, Roads
 from jaxrecon.simulator.standing import GroundHeights, stack_heights
@@ -71,9 +72,3 @@ def join_layouts(layouts: Sequence[GridLayout], channels: int = 1) -> GridLayout
     starts = np.cumsum([0, *cells[:-1]]).tolist()
     shifted = [dataclasses.replace(one, offset=one.offset + start) for one, start in zip(layouts, starts, strict=True)]
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *shifted)
-
-
-def pad_axis(leaf: Array, axis: int, to: int, mode: str = "constant") -> Array:
-    """An array with room for so many entries along an axis, filled up with zeros or with its last (mode ``edge``)."""
-    room = to - leaf.shape[axis]
-    return jnp.pad(leaf, [(0, room if index == axis else 0) for index in range(leaf.ndim)], mode=mode)

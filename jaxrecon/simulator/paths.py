@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxrecon.geometry.padding import pad_axis
 from jaxrecon.geometry.polylines import Polyline, Projection
 
 SPACING = 0.5  # metres; neighbouring vertices of a path are at least so far apart
@@ -106,12 +107,12 @@ def join_paths(paths: Sequence[Paths]) -> Paths:
     vertices = max(one.arc.shape[1] for one in paths)
     buckets = max(one.bucket.shape[1] for one in paths)
 
-    def padded(leaf: Array, to: int) -> Array:
-        return jnp.pad(leaf, [(0, 0), (0, to - leaf.shape[1]), *[(0, 0)] * (leaf.ndim - 2)], mode="edge")
+    def joined(leaves: Sequence[Array], to: int) -> Array:
+        return jnp.concatenate([pad_axis(leaf, 1, to, "edge") for leaf in leaves])
 
     return Paths(
-        points=jnp.concatenate([padded(one.points, vertices) for one in paths]),
-        arc=jnp.concatenate([padded(one.arc, vertices) for one in paths]),
+        points=joined([one.points for one in paths], vertices),
+        arc=joined([one.arc for one in paths], vertices),
         count=jnp.concatenate([one.count for one in paths]),
-        bucket=jnp.concatenate([padded(one.bucket, buckets) for one in paths]),
+        bucket=joined([one.bucket for one in paths], buckets),
     )

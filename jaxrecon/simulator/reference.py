@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 from scipy.signal import savgol_filter
 
 from jaxrecon.dynamics import VehicleState
+from jaxrecon.geometry.padding import pad_axis
 from jaxrecon.geometry.polylines import Projection, polyline
 from jaxrecon.geometry.transforms import wrap_angle, yaw_of
 from jaxrecon.logs.driving_log import DrivingLog
@@ -137,8 +138,7 @@ def join_references(references: Sequence[Reference]) -> Reference:
     vertices = max(one.vertex_heading.shape[1] for one in references)
 
     def join(leaves: Sequence[Array], to: int) -> Array:
-        sides = [[(0, 0), (0, to - leaf.shape[1]), *[(0, 0)] * (leaf.ndim - 2)] for leaf in leaves]
-        return jnp.concatenate([jnp.pad(leaf, side, mode="edge") for leaf, side in zip(leaves, sides, strict=True)])
+        return jnp.concatenate([pad_axis(leaf, 1, to, "edge") for leaf in leaves])
 
     def framewise(*leaves: Array) -> Array:
         return join(leaves, frames)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxrecon.geometry.padding import pad_axis
 from jaxrecon.render import Cameras, quantise
 from jaxrecon.simulator.cameras import Drawing
 from jaxrecon.street import DrawConfig, StreetWorld, draw
@@ -85,8 +86,9 @@ def stack_streets(streets: Sequence[StreetWorld]) -> StreetWorld:
     most = [[kind.valid.shape[0] for kind in street.kinds] for street in streets]
     room = tuple(np.max(most, axis=0).tolist())
     actors = max(street.actor_sizes.shape[0] for street in streets)
-    padded = (_padded(street, room, actors) for street in streets)
-    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *padded)
+    # By NumPy, as the padding.
+    padded = (pad_street(street, room, actors) for street in streets)
+    return jax.tree.map(lambda *leaves: jax.device_put(np.stack(leaves)), *padded)
 
 
 def pad_street(street: StreetWorld, solids: tuple[int, int, int], actors: int) -> StreetWorld:
@@ -94,15 +96,9 @@ def pad_street(street: StreetWorld, solids: tuple[int, int, int], actors: int) -
 
     What fills up solids is marked invalid, and nothing belongs to actors that fill up.
     """
-    return jax.tree.map(jnp.asarray, _padded(street, solids, actors))
 
-
-def _padded(street: StreetWorld, solids: tuple[int, int, int], actors: int) -> StreetWorld:
-    """As ``pad_street``, by NumPy: JAX would compile a program for each shape that any street has."""
-    street = jax.device_get(street)
-
-    def padded(leaf: np.ndarray, to: int, fill: Literal["constant", "edge"] = "constant") -> np.ndarray:
-        return np.pad(leaf, [(0, max(to - leaf.shape[0], 0)), *[(0, 0)] * (leaf.ndim - 1)], mode=fill)
+    def padded(leaf: Array, to: int, fill: Literal["constant", "edge"] = "constant") -> Array:
+        return pad_axis(leaf, 0, max(to, leaf.shape[0]), fill)
 
     def roomy(kind: Primitives, to: int) -> Primitives:
         # Every kind has a slot at least: its last, repeated, holds safe values.

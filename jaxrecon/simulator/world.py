@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from jaxrecon.dynamics import VehicleState
+from jaxrecon.geometry.padding import pad_axis
 from jaxrecon.logs.driving_log import DrivingLog
 from jaxrecon.scene.fields import DistanceFields, stack_fields
 from jaxrecon.scene.ground import HeightField
@@ -19,7 +20,7 @@ from jaxrecon.scene.roads import Roads, stack_roads, unknown_road
 from jaxrecon.scene.scene import Scene
 from jaxrecon.simulator.cameras import CameraSource, SplatCameras, exact_cameras, join_cameras
 from jaxrecon.simulator.events import collisions
-from jaxrecon.simulator.joining import join_fields, join_grounds, join_roads, pad_axis
+from jaxrecon.simulator.joining import join_fields, join_grounds, join_roads
 from jaxrecon.simulator.reference import Reference, build_reference, join_references
 from jaxrecon.simulator.rigs import CameraRig, join_rigs, no_cameras, rig_of_scene
 from jaxrecon.simulator.shapes import EgoShape, Probes, ego_probes, ego_shapes, join_probes, join_shapes
