@@ -10,7 +10,6 @@ from jaxtyping import Array, Float, Int
 
 from jaxrecon.dynamics import VehicleState
 from jaxrecon.geometry.boxes import Boxes
-from jaxrecon.geometry.padding import pad_axis
 from jaxrecon.logs.driving_log import EgoVehicle
 
 OUTLINE_SPACING = 0.25  # metres between the points at which the ego's outline meets a distance field
@@ -91,8 +90,12 @@ def join_probes(probes: Sequence[Probes]) -> Probes:
     """Probes of several worlds' egos; those of the smaller ones are filled up by repeating the last."""
     most = max(one.radii.shape[1] for one in probes)
     return Probes(
-        points=jnp.concatenate([pad_axis(one.points, 1, most, "edge") for one in probes]),
-        radii=jnp.concatenate([pad_axis(one.radii, 1, most, "edge") for one in probes]),
+        points=jnp.concatenate(
+            [jnp.pad(one.points, [(0, 0), (0, most - one.points.shape[1]), (0, 0)], mode="edge") for one in probes]
+        ),
+        radii=jnp.concatenate(
+            [jnp.pad(one.radii, [(0, 0), (0, most - one.radii.shape[1])], mode="edge") for one in probes]
+        ),
     )
 
 
