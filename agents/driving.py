@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, Shaped, UInt8
 
 from jaxrecon.simulator import Observation, Perturbation, Rollout, Simulator, SimulatorParams, State
+from jaxrecon.traffic.cast import actors_at
+from jaxrecon.traffic.replay import Actors
 
 
 @flax.struct.dataclass
@@ -80,11 +82,13 @@ class Driven:
         overflow: (step, clip) bool, driven steps whose observation lacked content.
         frames: (moment, filmed, camera, height, width, 3) uint8, before the first step and after every step; None
             where nothing was filmed.
+        actors: who was where at the same moments, adversaries included; fields (moment, filmed, actor, ...); likewise.
     """
 
     rollout: Rollout
     overflow: Bool[Array, "step clip"]
     frames: UInt8[Array, "moment filmed camera height width 3"] | None
+    actors: Actors | None
 
 
 @jax.jit
@@ -117,10 +121,12 @@ def drive(
     nothing_seen = jax.eval_shape(lambda: simulator.observe(state, draw, drawn)[0])
     nothing_kept = jax.eval_shape(driver.begin, simulator, state, nothing_seen)
 
-    def seen(observation: Observation) -> Array | None:
+    def shown(state: State, observation: Observation) -> tuple[Array, Actors] | tuple[None, None]:
         if not filming:
-            return None
-        return observation.frames[filmed] if drawn is None else observation.frames
+            return None, None
+        moment = simulator.moment(jax.tree.map(lambda leaf: leaf[filmed], state))
+        actors = actors_at(simulator.world.traffic, moment.scene, moment.frame, moment.cast)
+        return observation.frames[filmed] if drawn is None else observation.frames, actors
 
     def step(carry: Any, now: Any) -> tuple[Any, Any]:
         (before, observation, memory), (key, first) = carry, now
@@ -130,7 +136,7 @@ def drive(
         )
         begun = (before, driver.begin(simulator, before, result.observation))
         state, memory = jax.tree.map(lambda *pair: jnp.where(first, *pair), begun, (after, memory))
-        kept = (result.outcome, result.overflow & result.valid, seen(result.observation))
+        kept = (result.outcome, result.overflow & result.valid, shown(state, result.observation))
         return (state, result.observation, memory), kept
 
     # No clip outlasts its log. The first pass looks and does nothing: what draws is compiled once.
@@ -138,5 +144,5 @@ def drive(
     start = (state, *jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (nothing_seen, nothing_kept)))
     keys = jax.random.split(key_act, steps)
     passes = (jnp.concatenate([keys[:1], keys]), jnp.arange(1 + steps) == 0)
-    _, (outcome, overflow, frames) = jax.lax.scan(step, start, passes)
-    return Driven(jax.tree.map(lambda leaf: leaf[1:], outcome), overflow[1:], frames)
+    _, (outcome, overflow, (frames, actors)) = jax.lax.scan(step, start, passes)
+    return Driven(jax.tree.map(lambda leaf: leaf[1:], outcome), overflow[1:], frames, actors)

@@ -13,27 +13,37 @@ from tqdm import tqdm
 
 from jaxrecon.agents.challengers import NonReacting
 from jaxrecon.agents.drivers import as_driver
-from jaxrecon.agents.driving import Clips, Driver, drive
+from jaxrecon.agents.driving import Clips, Driven, Driver, drive
 from jaxrecon.agents.outputs import Output
 from jaxrecon.metrics.closed_loop import METRICS, Interval, Measure, paired_difference, per_clip, summarise
 from jaxrecon.metrics.neighbour_metrics import neighbours
 from jaxrecon.simulator import Perturbation, Rollout, Simulator, SimulatorParams, recorded_rollout
 from jaxrecon.simulator.starts import check_starts
+from jaxrecon.traffic.replay import Actors
 
 SAFETY = "CR+DR"  # fraction of clips that any event ended
 
 
 @dataclasses.dataclass(frozen=True)
 class Film:
-    """What the policy saw in one clip.
+    """What the policy saw in one clip, and who was where.
 
     Attributes:
         clip: its number.
         frames: uint8 sRGB, before the first step and after every step; the clip's last frame repeats after its end.
+        actors: at the same moments, adversaries included; fields (moment, actor, ...).
     """
 
     clip: int
     frames: UInt8[np.ndarray, "moment camera height width 3"]
+    actors: Actors
+
+    @classmethod
+    def of(cls, clip: int, driven: Driven, row: int) -> "Film":
+        """One of those that were filmed."""
+        assert driven.frames is not None
+        frames, actors = jax.tree.map(lambda leaf: np.asarray(leaf)[:, row], (driven.frames, driven.actors))
+        return cls(clip, frames, actors)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +158,7 @@ def evaluate(
             pieces.append(jax.tree.map(lambda x, n=used: np.asarray(x)[:, :n], driven.rollout))
             overflows.append(np.asarray(driven.overflow)[:, :used])
             if film is not None and first <= film < first + used:
-                kept = Film(clip=film, frames=np.asarray(driven.frames)[:, 0])
+                kept = Film.of(film, driven, 0)
             hits += int(pieces[-1].events[..., :2].any(axis=(0, 2)).sum())
             bar.set_postfix(CR=f"{hits / (first + used):.3f}")
             bar.update(used)
@@ -191,7 +201,7 @@ def film_clips(
     some = clips.take(np.asarray(chosen))
     filmed = jnp.arange(len(chosen), dtype=jnp.int32)
     driven = jax.device_get(drive(simulator, as_driver(policy), some, key, params, filmed))
-    return driven.rollout, tuple(Film(clip, driven.frames[:, row]) for row, clip in enumerate(chosen))
+    return driven.rollout, tuple(Film.of(clip, driven, row) for row, clip in enumerate(chosen))
 
 
 def _check(simulator: Simulator, clips: Clips, batch: int, filmed: Sequence[int]) -> None:

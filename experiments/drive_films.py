@@ -58,18 +58,15 @@ def drive_shots(
         width: of the cameras' images, pixels.
         view: from above.
     """
-    scene, start = int(np.asarray(clips.scenes)[0]), int(np.asarray(clips.start_frames)[0])
-    place = jnp.asarray(scene)
-    traffic, ego = jax.device_get((jax.tree.map(lambda leaf: leaf[scene], world.traffic), world.vehicle.at(place)))
-    trace, last = rollout.trace, int(world.frames[scene]) - 1
+    ego = jax.device_get(world.vehicle.at(jnp.asarray(clips.scenes)[0]))
+    trace, others = rollout.trace, film.actors
+    boxes = np.concatenate([others.centre, others.heading[..., None], others.sizes[..., :2]], axis=-1).astype(float)
     for step in range(int(rollout.valid[:, 0].sum())):
-        now = min(start + step + 1, last)
         heading = float(trace.heading[step, 0])
         centre = trace.position[step, 0] + ego.centre_ahead * np.array([np.cos(heading), np.sin(heading)])
-        boxes = np.concatenate([traffic.centre[now], traffic.heading[now, :, None], traffic.sizes[:, :2]], axis=-1)
         shown = viz.Moment(
             ego=np.array([*centre, heading, ego.length, ego.width]),
-            actors=boxes[traffic.valid[now]].astype(float),
+            actors=boxes[step + 1, others.valid[step + 1]],
             trail=trace.position[: step + 1, 0].astype(float),
             events=rollout.events[step, 0],
         )

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from challenged_road import cases
 
 from jaxrecon.agents import create_policy
 from jaxrecon.agents.drivers import (
@@ -28,7 +29,9 @@ from jaxrecon.logs.driving_log import CameraStream, DrivingLog, Track
 from jaxrecon.scene import occupancy
 from jaxrecon.simulator import Observation, Perturbation, Simulator, SimulatorConfig, build_world, default_params
 from jaxrecon.simulator.cameras import Drawing
+from jaxrecon.simulator.casting import casting_of
 from jaxrecon.simulator.rigs import policy_rig
+from jaxrecon.traffic.behaviours import BEHAVIOURS
 from jaxrecon.traffic.idm import PathAhead, equilibrium_gap
 
 SPEED, FRAMES, DT = 8.0, 200, 0.1
@@ -231,6 +234,29 @@ def test_films_show_what_drivers_do_not_look_at(empty):
     assert rollout.trace.position[0, 0, 1] == pytest.approx(0.1, abs=0.02)
     with pytest.raises(ValueError, match=r"film is 2, expected a clip's number in \[0, 2\)"):
         film_clips(empty, Stop(), clips, (2,), default_params(), jax.random.key(0))
+
+
+def test_films_show_adversaries_where_they_are_and_others_where_the_log_has_them():
+    time = DT * np.arange(FRAMES)
+    leader, oncoming = track("leader", 16.0 + SPEED * time, 0.0), track("oncoming", 120.0 - SPEED * time, 6.0)
+    alone = simulator(leader, oncoming)
+    casting = casting_of(alone)
+    brakes = next(number for number, one in enumerate(BEHAVIOURS) if one.name == "hard_brake")
+    drawn, plan = cases(casting, np.array([brakes]), unit=1.0)
+    assert np.asarray(plan.valid).all()
+    challenged = dataclasses.replace(alone, challenges=casting.challenges(drawn.start, plan, jnp.zeros((1, 3))))
+    nothing = Perturbation(jnp.zeros(1), jnp.zeros(1), jnp.ones(1))
+    clips = Clips(jnp.zeros(1, jnp.int32), nothing, jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32))
+    rollout, (film,) = film_clips(challenged, ConstantSpeed(), clips, (0,), default_params(), jax.random.key(0))
+    driven = 1 + int(rollout.valid[:, 0].sum())
+    centre, logged = film.actors.centre[:driven], np.asarray(alone.world.traffic.centre[0, :driven])
+    assert rollout.events[:, 0].any() and film.actors.valid[:driven, :2].all()
+    np.testing.assert_allclose(centre[:, 1], logged[:, 1], atol=1e-4)
+    np.testing.assert_allclose(centre[:3, 0], logged[:3, 0], atol=1e-4)
+    shape, ego = alone.world.vehicle, rollout.trace.position[driven - 2, 0, 0]
+    gap = centre[-1, 0, 0] - CAR[0] / 2 - (ego + float(shape.centre_ahead[0] + 0.5 * shape.length[0]))
+    assert -1.0 < gap < 0.3, "it is hit where it is shown"
+    assert centre[-1, 0, 0] < logged[-1, 0, 0] - 5
 
 
 def test_drivers_are_drivers_and_bad_oracles_are_named():
