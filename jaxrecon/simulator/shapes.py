@@ -89,14 +89,13 @@ def join_shapes(shapes: Sequence[EgoShape]) -> EgoShape:
 def join_probes(probes: Sequence[Probes]) -> Probes:
     """Probes of several worlds' egos; those of the smaller ones are filled up by repeating the last."""
     most = max(one.radii.shape[1] for one in probes)
-    return Probes(
-        points=jnp.concatenate(
-            [jnp.pad(one.points, [(0, 0), (0, most - one.points.shape[1]), (0, 0)], mode="edge") for one in probes]
-        ),
-        radii=jnp.concatenate(
-            [jnp.pad(one.radii, [(0, 0), (0, most - one.radii.shape[1])], mode="edge") for one in probes]
-        ),
-    )
+
+    def filled(leaf: Array) -> Array:
+        room = [(0, 0)] * leaf.ndim
+        room[1] = (0, most - leaf.shape[1])
+        return jnp.pad(leaf, room, mode="edge")
+
+    return jax.tree.map(lambda *leaves: jnp.concatenate([filled(leaf) for leaf in leaves]), *probes)
 
 
 def _probes_of(ego: EgoVehicle) -> Probes:
