@@ -3,7 +3,7 @@
 import dataclasses
 
 from simulator_specs import ASSEMBLY, BUSY
-from training_presets import LATERAL_REWARDS, LONGITUDINAL_REWARDS, SHIPPED_PPO
+from training_presets import LATERAL_REWARDS, LONGITUDINAL_REWARDS, PRESETS, SHIPPED_PPO, VARIED
 
 from jaxrecon.agents import PPOConfig
 from jaxrecon.scene.assembled import AssembleConfig
@@ -25,6 +25,8 @@ class TrainingScale:
         shipped: size of the policy of the first row, see ``training_presets.network``.
         residual: likewise of the second.
         ppo: shape of the run, the same for both.
+        copies: of every moment that is shown.
+        cases: corner cases, in the row that has them.
         residual_minibatches: of an epoch of the second, whose gradients need more memory.
         updates: timed.
         anywhere: whether rows are measured on whatever device there is.
@@ -40,6 +42,8 @@ class TrainingScale:
     shipped: str
     residual: str
     ppo: PPOConfig
+    copies: int
+    cases: int
     residual_minibatches: int
     updates: int
     anywhere: bool = False
@@ -56,7 +60,9 @@ SCALES = {
         size=(96, 64),
         shipped="shipped",
         residual="resnet",
-        ppo=dataclasses.replace(SHIPPED_PPO, imitation_share=0.0),
+        ppo=dataclasses.replace(SHIPPED_PPO, augmentation=VARIED),
+        copies=PRESETS["full"].copies,
+        cases=10_000,
         residual_minibatches=8,
         updates=5,
     ),
@@ -78,8 +84,10 @@ SCALES = {
             minibatches=1,
             lateral_rewards=LATERAL_REWARDS,
             longitudinal_rewards=LONGITUDINAL_REWARDS,
-            imitation_share=0.0,
+            augmentation=VARIED,
         ),
+        copies=1,
+        cases=6,
         residual_minibatches=2,
         updates=2,
         anywhere=True,

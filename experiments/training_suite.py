@@ -1,4 +1,5 @@
-"""The training rows: PPO from pixels in procedural streets, rollout, rendering and every gradient step included."""
+"""The training rows: PPO from pixels in procedural streets as `train_ppo.py` runs it, with frames that are varied and
+demonstrations to imitate beside; rollout, rendering and every gradient step included."""
 
 import dataclasses
 import pathlib
@@ -10,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from benchmark_rows import BenchmarkError, make_row
 from benchmark_suite import Made, Row, Suite, fresh_process
@@ -25,9 +27,10 @@ from street_worlds import (
     with_cameras,
     world_of,
 )
+from training_cases import with_cases
 from training_presets import TERMS, network, training_params
 from training_specs import TrainingScale
-from training_worlds import with_room_to_drive
+from training_worlds import show_all, with_room_to_drive
 
 from jaxrecon import agents
 from jaxrecon.agents import PolicyConfig, PPOConfig
@@ -35,13 +38,17 @@ from jaxrecon.agents.flops import flops_per_frame
 from jaxrecon.agents.imitation_loss import DEFAULT_IMITATION
 from jaxrecon.agents.ppo_config import DEFAULT_PPO
 from jaxrecon.agents.ppo_update import drive, initial_state, update
-from jaxrecon.simulator import Simulator, SimulatorConfig
+from jaxrecon.agents.shown import Shown
+from jaxrecon.agents.varied import VariedEnvironment
+from jaxrecon.simulator import Simulator, SimulatorConfig, SimulatorParams
 
 CHILD = pathlib.Path(__file__).with_name("training_child.py")
 CHILD_SECONDS = 400.0
 ROOMS = (1.4, 1.9, 2.6)  # times the room for pairs that clips need where they start; tried in turn
 KEYS = 64
 MOST_MFLOP = 80.0  # a frame, of the shipped encoder
+CORNER_SHARE = 0.5  # of the clips in which a corner case is played, in the row that has them
+KEY_SHOWN, KEY_CASES = 3, 4  # seeds
 _rollout = jax.jit(drive, static_argnames="config")
 
 
@@ -61,10 +68,12 @@ class TrainingBench(Suite):
         """What measures each row of the suite, by name."""
         scale = self.scale
         fewer = dataclasses.replace(scale.ppo, minibatches=scale.residual_minibatches)
+        shipped = partial(self._speed, scale.shipped, scale.ppo, MOST_MFLOP)
         makers: dict[str, Callable[[str], Row]] = {
-            "ppo_camera_env_steps_per_second": partial(self._speed, scale.shipped, scale.ppo, MOST_MFLOP),
+            "ppo_camera_env_steps_per_second": shipped,
             "ppo_first_update_cold_seconds": self._cold,
             "ppo_camera_resnet_env_steps_per_second": partial(self._speed, scale.residual, fewer, None),
+            "ppo_camera_corner_cases_env_steps_per_second": partial(shipped, cases=True),
         }
         return {name: partial(self._row, name, "gpu", make) for name, make in makers.items()}
 
@@ -90,7 +99,26 @@ class TrainingBench(Suite):
 
         return self._once(f"simulator {self._room}", lambda: _staged("simulator", make))
 
-    def _speed(self, size: str, ppo: PPOConfig, most: float | None, name: str) -> Row:
+    def _training(self, cases: bool) -> "Training":
+        """Where the rows train, with corner cases or without, and what they are shown."""
+        simulator, params, changes = self._simulator(), training_params(), self.scale.ppo.augmentation
+        if changes is None:
+            raise BenchmarkError(f"scale {self.scale.name!r} changes no frames; expected what train_ppo.py changes")
+        demonstrations = self._once(
+            f"shown {self._room}",
+            lambda: _staged(
+                "demonstrations", lambda: show_all(simulator, params, self.scale.copies, 1, jax.random.key(KEY_SHOWN))
+            ),
+        )
+        if not cases:
+            return Training(VariedEnvironment(simulator, changes), params, demonstrations)
+        made = _staged(
+            "corner cases", lambda: with_cases(simulator, params, self.scale.cases, jax.random.key(KEY_CASES))
+        )
+        params = dataclasses.replace(params, case_share=jnp.asarray(CORNER_SHARE, jnp.float32))
+        return Training(VariedEnvironment(made, changes), params, demonstrations)
+
+    def _speed(self, size: str, ppo: PPOConfig, most: float | None, name: str, cases: bool = False) -> Row:
         """The row of a policy, with more room where images lack splats."""
         scale = self.scale
         shape = network(size, scale.size)
@@ -98,7 +126,7 @@ class TrainingBench(Suite):
         if most is not None and mflop > most:
             raise BenchmarkError(f"the encoder takes {mflop:.1f} MFLOP a frame; expected at most {most:.0f}")
         while True:
-            timed = _time(name, self._simulator(), shape, ppo, scale.updates)
+            timed = _time(name, self._training(cases), shape, ppo, scale.updates)
             if not timed.overflow:
                 break
             larger = [room for room in ROOMS if room > self._room]
@@ -108,6 +136,8 @@ class TrainingBench(Suite):
             self._room = larger[0]
         _, notes = self._streets()
         quality = {**notes, "room_for_pairs": self._room, **_described(shape, mflop, ppo), **timed.notes}
+        if cases:
+            quality |= {"corner_cases": scale.cases, "corner_share": CORNER_SHARE}
         slow, middle, fast = (1e3 * ppo.environments * ppo.steps / spent for spent in timed.milliseconds)
         return make_row(name, middle, "env-steps/s", quality, low=slow, high=fast)
 
@@ -117,7 +147,7 @@ class TrainingBench(Suite):
         with tempfile.TemporaryDirectory() as folder_name:
             folder = pathlib.Path(folder_name)
             # Written and read by this program alone.
-            parts = (jax.device_get(simulator), network(scale.shipped, scale.size), scale.ppo)
+            parts = (jax.device_get(simulator), network(scale.shipped, scale.size), scale.ppo, scale.copies)
             (folder / "run.pickle").write_bytes(pickle.dumps(parts))
             found = _staged("a fresh process", lambda: _fresh_process(folder))
         seconds = found.pop("first_update_seconds")
@@ -128,6 +158,21 @@ class TrainingBench(Suite):
             "size": f"{shape.width}x{shape.height}",
         }
         return make_row(name, seconds, "s", quality | found)
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What is trained with.
+
+    Attributes:
+        environment: that is driven in.
+        params: of its rewards and starts.
+        shown: rows to imitate beside.
+    """
+
+    environment: VariedEnvironment
+    params: SimulatorParams
+    shown: Shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,19 +190,19 @@ class Timed:
     notes: dict[str, Any]
 
 
-def _time(name: str, simulator: Simulator, shape: PolicyConfig, ppo: PPOConfig, updates: int) -> Timed:
+def _time(name: str, given: Training, shape: PolicyConfig, ppo: PPOConfig, updates: int) -> Timed:
     """Whole updates, and their rollouts alone.
 
     Raises:
         BenchmarkError: if a gradient step was not finite.
     """
-    params, figures = training_params(), []
+    environment, params, figures = given.environment, given.params, []
     policy = agents.create_policy(shape, jax.random.key(0))
-    training = initial_state(simulator, policy, ppo, jax.random.key(1), DEFAULT_PPO, params)
+    training = initial_state(environment, policy, ppo, jax.random.key(1), DEFAULT_PPO, params)
 
     def call(_: int) -> Any:
         nonlocal training
-        training, one = update(training, simulator, None, ppo, DEFAULT_PPO, DEFAULT_IMITATION, params)
+        training, one = update(training, environment, given.shown, ppo, DEFAULT_PPO, DEFAULT_IMITATION, params)
         figures.append(one)
         return training.update, one
 
@@ -170,7 +215,7 @@ def _time(name: str, simulator: Simulator, shape: PolicyConfig, ppo: PPOConfig, 
     # From the state that the updates ended in, which a rollout does not give away.
     keys = jax.random.split(jax.random.key(2), KEYS)
     rollout = measure(
-        lambda number: _rollout(training, simulator, keys[number % KEYS], ppo, params)[1].reward,
+        lambda number: _rollout(training, environment, keys[number % KEYS], ppo, params)[1].reward,
         jax.block_until_ready,
         updates,
     )
@@ -185,6 +230,8 @@ def _time(name: str, simulator: Simulator, shape: PolicyConfig, ppo: PPOConfig, 
         "first_update_seconds": first,
         "samples": whole.samples,
         "parameters": agents.parameter_count(policy),
+        "frames_varied": True,
+        "demonstrations": given.shown.count,
         "overflow_share": 0.0,
         "valid_share": float(np.mean([one["valid_share"] for one in told])),
         "events_per_1000_steps": 1e3 * float(np.mean([one["event_rate"] for one in told])),
@@ -202,6 +249,7 @@ def _described(shape: PolicyConfig, mflop: float, ppo: PPOConfig) -> dict[str, A
         "steps": ppo.steps,
         "epochs": ppo.epochs,
         "minibatches": ppo.minibatches,
+        "imitation_share": ppo.imitation_share,
         "encoder": shape.encoder.kind,
         "mflop_a_frame": mflop,
         "compute": shape.compute,

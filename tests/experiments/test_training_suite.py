@@ -8,7 +8,8 @@ import pytest
 import training_suite
 from benchmark import Benchmark, main
 from benchmark_rows import BenchmarkError, read_rows
-from training_presets import PRESETS, SHIPPED_PPO, network
+from train_ppo import TrainPPO
+from training_presets import PRESETS, SHIPPED_PPO, VARIED, network
 from training_specs import SCALES
 from training_suite import Timed, TrainingBench
 
@@ -16,6 +17,7 @@ from jaxrecon.agents.flops import flops_per_frame
 
 ROWS = [
     "ppo_camera_env_steps_per_second", "ppo_first_update_cold_seconds", "ppo_camera_resnet_env_steps_per_second",
+    "ppo_camera_corner_cases_env_steps_per_second",
 ]  # fmt: skip
 
 
@@ -29,7 +31,8 @@ def test_rows_of_the_issue_are_there_and_skipped_on_a_cpu(capsys):
 def test_the_full_scale_is_what_the_issue_asks_for():
     full = SCALES["full"]
     assert full.size == PRESETS["full"].image == (96, 64) and full.scenes >= 16 and full.least_moving >= 16
-    assert full.ppo == dataclasses.replace(SHIPPED_PPO, imitation_share=0.0) and full.ppo.environments == 1024
+    assert full.ppo == dataclasses.replace(SHIPPED_PPO, augmentation=VARIED) and full.ppo.environments == 1024
+    assert TrainPPO.varied and full.ppo.imitation_share == TrainPPO.imitation_share == 0.2
     assert full.shipped == PRESETS["full"].policy and flops_per_frame(network(full.shipped, full.size)) <= 80e6
     assert flops_per_frame(network(full.residual, full.size)) > 300e6
 
@@ -46,6 +49,7 @@ def test_rows_are_measured(tmp_path, capsys):
     parts = quality["seconds_of_its_rollout"] + quality["seconds_of_its_gradient_steps"]
     assert parts == pytest.approx(quality["seconds_of_an_update"], rel=1e-3)
     assert row["value"] == pytest.approx(8 / quality["seconds_of_an_update"], rel=1e-3)
+    assert quality["demonstrations"] > 0 and quality["imitation_share"] == 0.2
     cold = rows["ppo_first_update_cold_seconds"]
     assert cold["quality"]["process_seconds"] > cold["value"] > 0
     assert "its rollout" in capsys.readouterr().out
@@ -53,7 +57,7 @@ def test_rows_are_measured(tmp_path, capsys):
 
 def test_more_room_is_tried_where_images_lack_splats(monkeypatch):
     bench = TrainingBench(SCALES["tiny"])
-    monkeypatch.setattr(bench, "_simulator", lambda: bench._room)
+    monkeypatch.setattr(bench, "_training", lambda cases: bench._room)
     monkeypatch.setattr(bench, "_streets", lambda: ([], {}))
     tried = []
 
