@@ -1,5 +1,6 @@
 """What a person sees of a scoreboard: pictures, a page of its own, and the same as Markdown."""
 
+import itertools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,6 +37,7 @@ RIDE_LEGEND = (
     "Distance to the expert's path (m), jerks (m/s3), shares of clips in comfort and never too near a collision."
 )
 MISSING = "-"
+SHADES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # of policies, each with every marker
 
 
 def interval_text(numbers: Sequence[Any] | None, digits: int = 3, sign: str = "") -> str:
@@ -125,20 +127,21 @@ def plot_transfer(points: Mapping[str, Mapping[str, Sequence[float]]], path: pat
         points: metric to policy to (splats, reality).
         path: PNG to write.
     """
-    figure = Figure(figsize=(3.2 * len(points), 3.3), dpi=110, layout="constrained")
+    figure = Figure(figsize=(3.2 * len(points) + 2.4, 3.3), dpi=110, layout="constrained")
     for number, (name, policies) in enumerate(points.items()):
         axes = figure.add_subplot(1, len(points), number + 1)
         values = np.array(list(policies.values()), float)
         low, high = np.nanmin(values), np.nanmax(values)
         room = 0.08 * (high - low) + 0.02
         axes.plot([low - room, high + room], [low - room, high + room], color="#b0b4ba", linewidth=1, zorder=0)
-        for policy, (splats, reality) in policies.items():
-            axes.plot([splats], [reality], "o", markersize=5, color="#0072b2")
-            axes.annotate(policy, (splats, reality), fontsize=7, xytext=(3, 3), textcoords="offset points")
+        marks = zip(policies.items(), itertools.cycle(itertools.product("osD^v", SHADES)), strict=False)
+        for (policy, (splats, reality)), (marker, shade) in marks:
+            axes.plot([splats], [reality], marker, markersize=5, color=shade, alpha=0.8, label=policy)
         axes.set_xlabel(f"{name.replace('_', ' ')} in splats", fontsize=9)
         axes.set_ylabel("in reality", fontsize=9)
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8, frameon=False)
     _write(figure, path)
 
 
