@@ -9,10 +9,12 @@ from jaxrecon.agents.scoreboard import WAY
 
 BESIDE = ("DR", "at_fault_collision", "progress", WAY, "PDMS", "ADD")
 COLLISIONS = "share of clips that end in a collision"
+DIFFERS = "share of moments in which the likeliest anchor of either head differs"
 
 
 def rows_of(name: str, board: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every driver's collision rate with what stands beside it, comparisons of pairs, and rank correlations.
+    """Every driver's collision rate with what stands beside it, comparisons of pairs, rank correlations, and how often
+    each policy would act otherwise on rendered than on true images.
 
     Args:
         name: of the scoreboard, in the rows' names.
@@ -33,14 +35,17 @@ def rows_of(name: str, board: Mapping[str, Any]) -> list[dict[str, Any]]:
         ratio = pair["metrics"]["CR"]["ratio"]
         if _are_numbers(ratio):
             rows.append(_row(f"collision_ratio_{name}", ratio, "collisions of the first over the second's", told))
-    transfer = board["transfer"] or {"rank_correlation": {}}
+    transfer = board["transfer"] or {"rank_correlation": {}, "disagreement": []}
     for metric, correlation in transfer["rank_correlation"].items():
         if _are_numbers(correlation):
             told = {"metric": metric, "policies": transfer["policies"], "worlds": transfer["worlds"]}
             unit = "Spearman's rank correlation of policies' means"
             rows.append(_row(f"rank_correlation_{name}", correlation, unit, told))
+    for one in transfer["disagreement"]:
+        told = {key: entry for key, entry in one.items() if key != "differs"}
+        rows.append({"name": f"action_disagreement_{name}", "value": one["differs"], "unit": DIFFERS, "quality": told})
     where = {key: board[key] for key in ("device", "jax", "date")}
-    found = [{**row, **where} for row in rows]
+    found = [tidy({**row, **where}) for row in rows]
     for row in found:
         check_row(row)
     return found
@@ -48,7 +53,7 @@ def rows_of(name: str, board: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _row(name: str, numbers: Sequence[float], unit: str, quality: Mapping[str, Any]) -> dict[str, Any]:
     mean, low, high = numbers
-    return tidy({"name": name, "value": mean, "low": low, "high": high, "unit": unit, "quality": dict(quality)})
+    return {"name": name, "value": mean, "low": low, "high": high, "unit": unit, "quality": dict(quality)}
 
 
 def _are_numbers(numbers: Sequence[Any] | None) -> bool:

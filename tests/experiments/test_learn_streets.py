@@ -91,19 +91,28 @@ def test_rows_tell_rates_ratios_and_ranks():
     board = {
         "rows": [{**driver, "metrics": dict.fromkeys(METRICS, NUMBERS)}],
         "comparisons": pairs,
-        "transfer": {"policies": 8, "worlds": ["a", "b"], "rank_correlation": {"CR": [0.9, 0.7, 1.0], "DR": None}},
+        "transfer": {
+            "policies": 8, "worlds": ["a", "b"], "rank_correlation": {"CR": [0.9, 0.7, 1.0], "DR": None},
+            "disagreement": [{"policy": "IL", "world": world, "moments": 4, "differs": 0.25, "lateral": 0.0123456789}],
+        },
         "sets": [{"world": "streets", "hash": "abc"}],
         "device": "cpu", "jax": "1", "date": "2026-01-01",
     }  # fmt: skip
     rows = rows_of("corner_cases", board)
     assert [row["name"] for row in rows] == [
         "scoreboard_corner_cases", "collision_ratio_corner_cases", "rank_correlation_corner_cases",
+        "action_disagreement_corner_cases",
     ]  # fmt: skip
     assert (rows[0]["value"], rows[0]["low"], rows[0]["high"]) == (0.5, 0.4, 0.6)
     assert rows[0]["quality"]["set"] == "abc" and rows[0]["quality"]["DR"] == NUMBERS
     assert rows[0]["quality"]["CR_by_behaviour"] == {"hard_brake": NUMBERS}
     assert rows[1]["value"] == 3 and rows[1]["quality"]["second"] == "PPO"
     assert rows[2]["value"] == 0.9 and rows[2]["quality"]["metric"] == "CR"
+    assert rows[3]["value"] == 0.25 and rows[3]["device"] == "cpu"
+    assert rows[3]["quality"] == {"policy": "IL", "world": world, "moments": 4, "lateral": 0.0123457}
+    assert rows_of("waymo", {**board, "transfer": None}) == [
+        {**row, "name": f"{row['name'][:-12]}waymo"} for row in rows[:2]
+    ]
 
 
 @pytest.mark.torture
